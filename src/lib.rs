@@ -1,0 +1,8 @@
+//! Joins Verkada's cloud access control to MQTT: every door a lock, every scenario a switch.
+//!
+//! A pure, synchronous core ([`model`]) is surrounded by thin adapters; ARCHITECTURE.md draws
+//! the house.
+
+pub mod clock;
+pub mod model;
+pub mod rng;

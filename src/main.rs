@@ -1,0 +1,3 @@
+//! The `verkada2mqtt` program.
+
+fn main() {}

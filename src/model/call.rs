@@ -1,0 +1,120 @@
+//! Calls to the vendor: one call is one attempt and gets exactly one reply.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::{AccessEvent, Door, DoorId, Fault, Inventory, Scenario, ScenarioId};
+
+/// Names a call that is under way; never used twice in one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CallId(pub u64);
+
+/// The order in which calls get a share of the vendor's budget, first to last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Starting a scenario.
+    Activate,
+    /// Ending a scenario.
+    Release,
+    /// Unlocking a door.
+    Unlock,
+    /// Reading back what a command did.
+    ReadBack,
+    /// Everything else; may never use the last fifth of the budget.
+    Poll,
+}
+
+/// One attempt to ask the vendor something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Names the call in its reply.
+    pub id: CallId,
+    /// What is asked.
+    pub request: Request,
+    /// No byte of the request may be sent later than this; the answer may come later, within the adapter's own
+    /// time limit.
+    pub send_before: Instant,
+    /// Whether the MQTT link must be proven fresh at the moment of sending.
+    pub needs_fresh_link: bool,
+}
+
+/// What is asked of the vendor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// `GET /access/v1/doors`.
+    ListDoors,
+    /// `GET /access/v1/scenarios`.
+    ListScenarios,
+    /// `GET /events/v1/access`, one page.
+    ReadEvents {
+        /// Events at or after this time.
+        since: Timestamp,
+        /// Where the previous page ended; `None` for the first.
+        page: Option<PageToken>,
+    },
+    /// `POST /access/v1/door/admin_unlock`.
+    Unlock {
+        /// The door.
+        door: DoorId,
+    },
+    /// `POST /access/v1/scenarios/{id}/activate`.
+    Activate {
+        /// The scenario.
+        scenario: ScenarioId,
+    },
+    /// `POST /access/v1/scenarios/{id}/release`, or `/deactivate` (`verkada-api.md` 6.3).
+    Release {
+        /// The scenario.
+        scenario: ScenarioId,
+    },
+}
+
+/// Where a page of events ended; opaque, valid only for the query it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageToken(pub String);
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The call it belongs to.
+    pub id: CallId,
+    /// The answer, or why there is none.
+    pub result: Result<Answer, Fault>,
+    /// How many HTTP requests it took, token and second path included; each counts into the vendor's budget.
+    pub requests: u32,
+}
+
+/// The vendor's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The doors.
+    Doors(Inventory<Door>),
+    /// The scenarios.
+    Scenarios(Inventory<Scenario>),
+    /// One page of events.
+    Events(EventPage),
+    /// The door was unlocked.
+    Unlocked(Unlocked),
+    /// The vendor took an activate or release; only a later read proves it.
+    Taken,
+}
+
+/// One page of events, in the order in which the vendor gave them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventPage {
+    /// The events that could be read.
+    pub events: Vec<AccessEvent>,
+    /// One sentence for each event that could not be read and was left out.
+    pub skipped: Vec<String>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<PageToken>,
+}
+
+/// The vendor's answer to an unlock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unlocked {
+    /// How long the door stays unlocked, 1 to 60 s by the vendor's door setting; `None` where it does not say
+    /// (`verkada-api.md` 5.4).
+    pub duration: Option<Duration>,
+}

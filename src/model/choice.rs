@@ -1,0 +1,56 @@
+//! Choices of the owner that both the configuration and an adapter speak of.
+
+/// How a broker is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// TCP.
+    Mqtt,
+    /// TLS.
+    Mqtts,
+    /// WebSocket.
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
+}
+
+impl Scheme {
+    /// Whether the connection is encrypted.
+    pub const fn is_encrypted(self) -> bool {
+        match self {
+            Self::Mqtts | Self::Wss => true,
+            Self::Mqtt | Self::Ws => false,
+        }
+    }
+
+    /// The port where the URL names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Mqtt => 1883,
+            Self::Mqtts => 8883,
+            Self::Ws => 80,
+            Self::Wss => 443,
+        }
+    }
+}
+
+/// The MQTT version to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProtocolChoice {
+    /// 5, then 3.1.1 if the broker refuses it.
+    Auto,
+    /// Only 5.
+    V5,
+    /// Only 3.1.1.
+    V311,
+}
+
+/// The path that ends a scenario (`verkada-api.md` 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReleasePath {
+    /// `/release`, and `/deactivate` where the vendor does not know that.
+    Auto,
+    /// Only `/release`.
+    Release,
+    /// Only `/deactivate`.
+    Deactivate,
+}

@@ -1,0 +1,212 @@
+//! Commands: what somebody asks of a door or scenario, and how it ends.
+
+use std::fmt;
+
+use super::{DoorId, ScenarioId};
+
+/// What a command asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// Unlock a door for its own unlock time. Opens: lowers security.
+    Unlock,
+    /// Start a scenario. Secures: raises security.
+    Activate,
+    /// End a scenario. Opens: lowers security.
+    Release,
+}
+
+impl Action {
+    /// Whether the action lowers security: it is then sent at most once and only while it is fresh.
+    pub const fn opens(self) -> bool {
+        match self {
+            Self::Unlock | Self::Release => true,
+            Self::Activate => false,
+        }
+    }
+
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unlock => "unlock",
+            Self::Activate => "activate",
+            Self::Release => "release",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What a command is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// A door.
+    Door(DoorId),
+    /// A scenario.
+    Scenario(ScenarioId),
+}
+
+impl Target {
+    /// The part of a topic that names the target: `door/<id>` or `scenario/<id>`.
+    pub fn path(&self) -> String {
+        match self {
+            Self::Door(id) => format!("door/{id}"),
+            Self::Scenario(id) => format!("scenario/{id}"),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Taken on; a terminal outcome follows.
+    Accepted,
+    /// The vendor did it; for a scenario, a read showed it.
+    Done,
+    /// The vendor, or the way to it, refused. It was not done.
+    Failed,
+    /// The gate refused. Nothing was sent.
+    Refused,
+    /// It grew too old before it could be sent. It was not sent.
+    Expired,
+    /// An equal command was under way; that one's result counts.
+    Merged,
+    /// It was sent and no answer proves either way. It is not sent again.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Merged => "merged",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Why a command ended as it did: one word for programs, one sentence for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// The message was retained: it may be of any age.
+    Retained,
+    /// The age of the message cannot be bounded: no heartbeat of ours came back in time.
+    LinkStale,
+    /// The payload is none of the documented forms.
+    Malformed,
+    /// No door or scenario has this id.
+    UnknownTarget,
+    /// Not allowed by the configuration or by the door's API toggle.
+    NotAllowed,
+    /// A momentary strike cannot be locked by command.
+    Unsupported,
+    /// Older than `commands.max_age`.
+    TooOld,
+    /// Issued in the future by more than the tolerated clock difference.
+    ClockSkew,
+    /// The id was used before for the same command; its result is published again.
+    Duplicate,
+    /// The id was used before for another command.
+    IdConflict,
+    /// An equal command is under way.
+    Merged,
+    /// A newer command for the same scenario took its place.
+    Superseded,
+    /// Too many commands for this door or scenario, or in all.
+    RateLimited,
+    /// The gateway is stopping.
+    Stopping,
+    /// The vendor refused the key or token.
+    Unauthorized,
+    /// The vendor refused the act: permission or toggle.
+    Forbidden,
+    /// The vendor does not know the door or scenario.
+    NotFound,
+    /// The vendor refused for another reason.
+    Rejected,
+    /// The vendor said too many requests.
+    VendorRateLimit,
+    /// The vendor could not be reached, and nothing was sent.
+    Unreachable,
+    /// It was sent, and no answer proves either way.
+    NoProof,
+    /// The deadline passed before a read showed the wanted state.
+    NotConfirmed,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 22] = [
+        Self::Retained,
+        Self::LinkStale,
+        Self::Malformed,
+        Self::UnknownTarget,
+        Self::NotAllowed,
+        Self::Unsupported,
+        Self::TooOld,
+        Self::ClockSkew,
+        Self::Duplicate,
+        Self::IdConflict,
+        Self::Merged,
+        Self::Superseded,
+        Self::RateLimited,
+        Self::Stopping,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Rejected,
+        Self::VendorRateLimit,
+        Self::Unreachable,
+        Self::NoProof,
+        Self::NotConfirmed,
+    ];
+
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Retained => "retained",
+            Self::LinkStale => "link_stale",
+            Self::Malformed => "malformed",
+            Self::UnknownTarget => "unknown_target",
+            Self::NotAllowed => "not_allowed",
+            Self::Unsupported => "unsupported",
+            Self::TooOld => "too_old",
+            Self::ClockSkew => "clock_skew",
+            Self::Duplicate => "duplicate",
+            Self::IdConflict => "id_conflict",
+            Self::Merged => "merged",
+            Self::Superseded => "superseded",
+            Self::RateLimited => "rate_limited",
+            Self::Stopping => "stopping",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::Rejected => "rejected",
+            Self::VendorRateLimit => "vendor_rate_limit",
+            Self::Unreachable => "unreachable",
+            Self::NoProof => "no_proof",
+            Self::NotConfirmed => "not_confirmed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: BTreeSet<_> = Reason::ALL.iter().map(|r| r.word()).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,106 @@
+//! Identifiers of the vendor, checked once at the border.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+/// The longest identifier that is accepted, in bytes.
+const MAX_ID_BYTES: usize = 64;
+
+/// Why a text is no identifier.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdError {
+    /// The text is empty.
+    #[error("an id is empty; allowed are 1 to {MAX_ID_BYTES} letters, digits and hyphens")]
+    Empty,
+    /// The text is longer than 64 bytes.
+    #[error("an id has {0} bytes; allowed are 1 to {MAX_ID_BYTES} letters, digits and hyphens")]
+    TooLong(usize),
+    /// The text holds a character that could change the meaning of a topic, path or file name.
+    #[error("an id holds {0:?}; allowed are 1 to {MAX_ID_BYTES} letters, digits and hyphens")]
+    Character(char),
+}
+
+/// Accepts `[A-Za-z0-9-]{1,64}`: safe as part of an MQTT topic, a URL path and a file name.
+fn check(text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty);
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err(IdError::TooLong(text.len()));
+    }
+    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || *c == '-')) {
+        Some(c) => Err(IdError::Character(c)),
+        None => Ok(()),
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The identifier as the vendor writes it.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+id! {
+    /// Identifies a door; the only safe key, since names repeat and change.
+    DoorId
+}
+id! {
+    /// Identifies a site.
+    SiteId
+}
+id! {
+    /// Identifies a scenario.
+    ScenarioId
+}
+id! {
+    /// Identifies an access controller, to which doors are wired.
+    ControllerId
+}
+id! {
+    /// Identifies one occurrence of an access event; the key by which repeats are dropped.
+    EventId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_the_vendors_ids_and_nothing_that_could_escape_a_topic() {
+        assert!("0c81dca6-8fe9-40fa-b924-f3d07e920b6b".parse::<DoorId>().is_ok());
+        assert_eq!("".parse::<DoorId>(), Err(IdError::Empty));
+        assert_eq!("x".repeat(65).parse::<DoorId>(), Err(IdError::TooLong(65)));
+        for bad in ["a/b", "a+", "#", "../a", "%2e", "a b", "a\n", "tür", "a\u{202e}"] {
+            assert!(matches!(bad.parse::<DoorId>(), Err(IdError::Character(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! MQTT as the core sees it: publications, messages and the state of the link.
+
+use std::{fmt, time::Instant};
+
+use bytes::Bytes;
+
+/// MQTT quality of service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Qos {
+    /// Quality of service 0: lost rather than late.
+    AtMostOnce,
+    /// Quality of service 1: delivered at least once.
+    AtLeastOnce,
+}
+
+/// A message to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// The topic.
+    pub topic: String,
+    /// The payload; empty and retained withdraws what the broker holds.
+    pub payload: Bytes,
+    /// Quality of service.
+    pub qos: Qos,
+    /// Whether the broker keeps it for later subscribers.
+    pub retain: bool,
+    /// MQTT 5 correlation data to send along; ignored on 3.1.1.
+    pub correlation: Option<Bytes>,
+}
+
+/// A message that arrived on a subscribed topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The topic.
+    pub topic: String,
+    /// The payload.
+    pub payload: Bytes,
+    /// Whether the broker marked it as retained: it may then be of any age.
+    pub retain: bool,
+    /// Whether the broker marked it as sent before.
+    pub dup: bool,
+    /// MQTT 5: where the sender wants the result.
+    pub response_topic: Option<String>,
+    /// MQTT 5: what the sender wants sent back with the result.
+    pub correlation: Option<Bytes>,
+    /// When it was read from the socket.
+    pub received_at: Instant,
+    /// When the newest heartbeat was *sent* whose echo had come back on this very connection before this message:
+    /// the broker forwarded the message after that heartbeat, so it is no older than that. `None` before the first echo.
+    pub echo_sent_at: Option<Instant>,
+}
+
+/// What happened to the MQTT link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// A new session began: nothing is retained for us there that we have not published again.
+    Up {
+        /// The protocol the broker agreed to.
+        protocol: Protocol,
+        /// The largest packet the broker takes, in bytes, where it says so.
+        max_packet: Option<u32>,
+    },
+    /// A heartbeat of ours came back on this connection: publishing and the subscription are proven to work.
+    Proven,
+    /// No heartbeat came back in time; the sentence says for how long and what that may mean.
+    Unproven(String),
+    /// A message arrived.
+    Message(Message),
+    /// The connection ended or could not be made; the sentence names the cause and, where one is known, the cure.
+    Down(String),
+}
+
+/// The MQTT protocol version in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// MQTT 5.
+    V5,
+    /// MQTT 3.1.1.
+    V311,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V5 => "5",
+            Self::V311 => "3.1.1",
+        })
+    }
+}

@@ -1,0 +1,25 @@
+//! The words of the domain: doors, scenarios, access events, commands, faults and messages.
+//!
+//! Everything else speaks these types. Nothing here knows the clock, the network or a file.
+
+mod call;
+mod choice;
+mod command;
+mod door;
+mod event;
+mod fault;
+mod id;
+mod message;
+mod scenario;
+mod time;
+
+pub use call::{Answer, Call, CallId, EventPage, Lane, PageToken, Reply, Request, Unlocked};
+pub use choice::{ProtocolChoice, ReleasePath, Scheme};
+pub use command::{Action, Outcome, Reason, Target};
+pub use door::{Controller, Door, Inventory, Site};
+pub use event::{AccessEvent, EventKind, Position};
+pub use fault::{Fault, Trace};
+pub use id::{ControllerId, DoorId, EventId, IdError, ScenarioId, SiteId};
+pub use message::{LinkEvent, Message, Protocol, Publication, Qos};
+pub use scenario::{Scenario, ScenarioState};
+pub use time::Now;
