@@ -4,5 +4,6 @@
 //! the house.
 
 pub mod clock;
+pub mod demo;
 pub mod model;
 pub mod rng;

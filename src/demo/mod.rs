@@ -1,0 +1,3 @@
+//! The demo: simulated organisation, embedded broker and gateway in one process.
+
+pub mod broker;
