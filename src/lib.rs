@@ -4,6 +4,7 @@
 //! the house.
 
 pub mod clock;
+pub mod config;
 pub mod demo;
 pub mod model;
 pub mod rng;

@@ -1,0 +1,56 @@
+//! The part of the process environment that concerns us.
+
+use std::{collections::BTreeMap, fmt};
+
+/// What the name of every variable that sets a key begins with.
+pub(super) const PREFIX: &str = "VERKADA2MQTT__";
+
+/// Names the configuration file; it is not a key of the file.
+pub(super) const CONFIG_FILE: &str = "VERKADA2MQTT_CONFIG";
+
+/// Names the folder in which systemd puts credentials.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Environment variables, handed in so that nothing else reads the process's own.
+#[derive(Clone, Default)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// Reads the process's environment; the one place that does. Text that is not UTF-8 gets the replacement
+    /// character U+FFFD, which the loader refuses.
+    pub fn from_process() -> Self {
+        std::env::vars_os()
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    /// The value of a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    /// Keeps the variables whose names concern us.
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let ours = |name: &str| name.starts_with("VERKADA2MQTT") || name == CREDENTIALS;
+        Self(variables.into_iter().filter(|(name, _)| ours(name)).collect())
+    }
+}
+
+impl fmt::Debug for Environment {
+    /// Names only: values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The variable that sets the key at this path.
+pub(super) fn variable(path: &[String]) -> String {
+    let words: Vec<_> = path.iter().map(|word| word.to_ascii_uppercase()).collect();
+    format!("{PREFIX}{}", words.join("__"))
+}

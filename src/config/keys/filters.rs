@@ -1,0 +1,66 @@
+//! `doors` and `scenarios`: which ones, and settings of single doors.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    str::FromStr,
+};
+
+use super::text;
+use crate::config::{
+    reader::{Problem, Section, Spot},
+    settings::{DoorSettings, Doors, Scenarios},
+};
+
+pub(super) fn doors(section: &mut Section<'_, '_>) -> Doors {
+    let (include, exclude) = filters(section, "doors");
+    Doors {
+        include,
+        exclude,
+        assume_locked: section
+            .key(
+                "assume_locked",
+                "Whether a door of which nothing is known shows as locked in place of \
+                 unknown; a door's own setting wins.",
+            )
+            .boolean(false),
+        settings: section.sections(
+            "settings",
+            "Settings of single doors, by id; only in the \
+             file.",
+            |door| DoorSettings {
+                name: door
+                    .key("name", "Shown in place of Verkada's name.")
+                    .parsed(&text::name_rule(), text::name)
+                    .ok()
+                    .flatten()
+                    .map(|found| found.value),
+                unlock: door.key("unlock", "In place of commands.unlock.").optional_boolean(),
+                assume_locked: door
+                    .key("assume_locked", "In place of doors.assume_locked.")
+                    .optional_boolean(),
+            },
+        ),
+    }
+}
+
+pub(super) fn scenarios(section: &mut Section<'_, '_>) -> Scenarios {
+    let (include, exclude) = filters(section, "scenarios");
+    Scenarios { include, exclude }
+}
+
+fn filters<T: FromStr<Err: Display> + Ord + Display>(
+    section: &mut Section<'_, '_>,
+    what: &str,
+) -> (BTreeSet<T>, BTreeSet<T>) {
+    let include: BTreeMap<T, Spot> =
+        section.key("include", &format!("If not empty, only the {what} with these ids.")).ids();
+    let exclude: BTreeMap<T, Spot> =
+        section.key("exclude", &format!("Never the {what} with these ids.")).ids();
+    for (id, spot) in exclude.iter().filter(|(id, _)| include.contains_key(id)) {
+        let problem =
+            Problem::with_cure(format!("{id} is also in {what}.include"), "remove it from one of the two");
+        section.refuse(spot, "exclude", problem);
+    }
+    (include.into_keys().collect(), exclude.into_keys().collect())
+}

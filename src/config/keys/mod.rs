@@ -1,0 +1,150 @@
+//! Every key of the file: what it is for, what it takes, its default, and which of them do not go together.
+
+mod filters;
+mod mqtt;
+mod pem;
+mod text;
+mod verkada;
+mod webhook;
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    reader::{Faulty, Problem, Rule, Section},
+    secret,
+    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Level, Log, Poll},
+};
+
+/// Reads the whole file. Every key is asked for before any fault ends it, so that all faults are found.
+pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
+    let verkada = root.section("verkada", "Where and as whom to ask Verkada.", verkada::verkada);
+    let mqtt = root.section("mqtt", "The MQTT broker and our place on it.", mqtt::mqtt);
+    let home_assistant =
+        root.section("home_assistant", "How Home Assistant finds the gateway.", home_assistant);
+    let poll = root.section("poll", "How often Verkada is asked.", poll);
+    let commands = root.section("commands", "What may be commanded over MQTT.", commands);
+    let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
+    let scenarios = root.section("scenarios", "Which scenarios.", filters::scenarios);
+    let webhook = root.section(
+        "webhook",
+        "The receiver of Verkada's webhooks; off without a secret.",
+        webhook::webhook,
+    );
+    let http = http_alone(root);
+    let state_dir = state_dir(root);
+    let log = root.section("log", "The log.", log);
+    Ok(Config {
+        verkada: verkada?,
+        mqtt: mqtt?,
+        home_assistant,
+        poll,
+        commands,
+        doors,
+        scenarios,
+        webhook: webhook?,
+        http,
+        state_dir,
+        log,
+        warnings: Vec::new(),
+    })
+}
+
+fn home_assistant(section: &mut Section<'_, '_>) -> HomeAssistant {
+    let words = [("device", Discovery::Device), ("component", Discovery::Component), ("off", Discovery::Off)];
+    HomeAssistant {
+        discovery: section
+            .key(
+                "discovery",
+                "device: one message a device, for Home Assistant 2024.12 or later. \
+                 component: one message an entity. off: none.",
+            )
+            .choice(&words, Discovery::Device),
+        discovery_prefix: section
+            .key("discovery_prefix", "The discovery prefix set in Home Assistant's MQTT integration.")
+            .parsed_or("homeassistant".to_owned(), &text::topic_rule(), text::topic),
+        birth_topic: section
+            .key("birth_topic", "The topic of the birth message set in Home Assistant's MQTT integration.")
+            .parsed_or("homeassistant/status".to_owned(), &text::topic_rule(), text::topic),
+        birth_payload: section.key("birth_payload", "The payload of that birth message.").parsed_or(
+            "online".to_owned(),
+            &Rule::text("a text"),
+            |text| Ok(text.to_owned()),
+        ),
+        stamp_commands: section
+            .key(
+                "stamp_commands",
+                "Whether commands from Home Assistant carry an id and the time they \
+                 were issued, so that old and repeated ones are told apart on any broker.",
+            )
+            .boolean(true),
+    }
+}
+
+fn poll(section: &mut Section<'_, '_>) -> Poll {
+    let (second, minute) = (Duration::from_secs, Duration::from_mins);
+    Poll {
+        doors: section
+            .key("doors", "How often the list of doors is read.")
+            .duration(minute(5), second(30)..=Duration::from_hours(24)),
+        scenarios: section
+            .key(
+                "scenarios",
+                "How often the list of scenarios is read, and so how soon a lockdown \
+                 started elsewhere shows.",
+            )
+            .duration(second(5), second(1)..=minute(10)),
+        events: section
+            .key("events", "How often access events are read, and so how soon a door used by badge shows.")
+            .duration(second(5), second(1)..=minute(10)),
+    }
+}
+
+fn commands(section: &mut Section<'_, '_>) -> Commands {
+    Commands {
+        unlock: section
+            .key("unlock", "Whether doors may be unlocked; a door's own setting wins.")
+            .boolean(true),
+        activate: section.key("activate", "Whether scenarios may be started.").boolean(true),
+        release: section.key("release", "Whether scenarios may be ended.").boolean(true),
+        max_age: section
+            .key("max_age", "Commands older than this are refused.")
+            .duration(Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_mins(1)),
+    }
+}
+
+/// Reads the part about the HTTP server.
+pub(super) fn http_alone(root: &mut Section<'_, '_>) -> Http {
+    root.section("http", "The HTTP server for health, metrics, status page and webhooks.", http)
+}
+
+fn http(section: &mut Section<'_, '_>) -> Http {
+    let rule = Rule::text("an IP address and a port, for instance 127.0.0.1:9463 or [::]:9463");
+    let listen = section
+        .key("listen", "Where it listens. Port 0 takes a free port, which the log tells.")
+        .parsed_or(([127, 0, 0, 1], 9463).into(), &rule, |text| {
+            text.parse().map_err(|_| Problem::new("not an address with a port"))
+        });
+    Http { listen }
+}
+
+fn state_dir(root: &mut Section<'_, '_>) -> PathBuf {
+    let rule = Rule::of("the absolute path of a folder", secret::path_rule().schema);
+    let check = |text: &str| secret::absolute(text).map(|_| text.to_owned());
+    root.key(
+        "state_dir",
+        "The folder for what must outlive a restart; the program must be able to write there.",
+    )
+    .parsed_or("/var/lib/verkada2mqtt".to_owned(), &rule, check)
+    .into()
+}
+
+fn log(section: &mut Section<'_, '_>) -> Log {
+    let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace]
+        .map(|level| (level.word(), level));
+    Log {
+        level: section.key("level", "The least grave level that is written.").choice(&levels, Level::Info),
+        format: section
+            .key("format", "text for people, json for programs.")
+            .choice(&[("text", Format::Text), ("json", Format::Json)], Format::Text),
+    }
+}

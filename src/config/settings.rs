@@ -1,0 +1,287 @@
+//! The configuration after every check: types that cannot hold a wrong value.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use secrecy::SecretString;
+use url::Url;
+
+use crate::model::{DoorId, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
+
+/// The whole configuration. `Debug` shows no secret.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where and as whom to ask the vendor.
+    pub verkada: Verkada,
+    /// The broker and our place on it.
+    pub mqtt: Mqtt,
+    /// How Home Assistant finds us.
+    pub home_assistant: HomeAssistant,
+    /// How often the vendor is asked.
+    pub poll: Poll,
+    /// What may be commanded.
+    pub commands: Commands,
+    /// Which doors, and settings of single doors.
+    pub doors: Doors,
+    /// Which scenarios.
+    pub scenarios: Scenarios,
+    /// The receiver of the vendor's webhooks.
+    pub webhook: Webhook,
+    /// The HTTP server.
+    pub http: Http,
+    /// The folder for what must outlive a restart; absolute.
+    pub state_dir: PathBuf,
+    /// The log.
+    pub log: Log,
+    /// Sentences to log at each start: allowed, but better done otherwise. They hold no secret.
+    pub warnings: Vec<String>,
+}
+
+/// Where and as whom to ask the vendor.
+#[derive(Debug, Clone)]
+pub struct Verkada {
+    /// The root of the API: `https`, or `http` on a loopback address; no user, query or fragment.
+    pub base_url: Url,
+    /// The region; `None` where `base_url` was given in its place.
+    pub region: Option<Region>,
+    /// The API key.
+    pub api_key: SecretString,
+    /// Certificates (PEM) of authorities to trust besides the system's; at least one certificate.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The path that ends a scenario.
+    pub release_path: ReleasePath,
+}
+
+/// A region of the vendor's service; an organisation never changes it (`verkada-api.md` 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// United States.
+    Us,
+    /// Europe.
+    Eu,
+    /// Australia.
+    Au,
+    /// United States government cloud.
+    Gov,
+}
+
+impl Region {
+    /// The root of the API there (`verkada-api.md` 3.1).
+    ///
+    /// # Panics
+    /// Never: the URLs are constants, and a test parses each.
+    #[expect(clippy::expect_used, reason = "constants, each parsed by a test")]
+    pub fn base_url(self) -> Url {
+        let text = match self {
+            Self::Us => "https://api.verkada.com",
+            Self::Eu => "https://api.eu.verkada.com",
+            Self::Au => "https://api.au.verkada.com",
+            Self::Gov => "https://api.verkadagov.com",
+        };
+        Url::parse(text).expect("a constant URL")
+    }
+}
+
+/// The broker and our place on it.
+#[derive(Debug, Clone)]
+pub struct Mqtt {
+    /// How the broker is reached.
+    pub scheme: Scheme,
+    /// A host name or an IP address; an IPv6 address without brackets.
+    pub host: String,
+    /// Never 0.
+    pub port: u16,
+    /// The path of a WebSocket, beginning with `/`; without meaning for the other schemes.
+    pub ws_path: String,
+    /// The protocol version.
+    pub protocol: ProtocolChoice,
+    /// `[A-Za-z0-9_-]{1,64}`.
+    pub client_id: String,
+    /// User and password; the password is empty where only a user was given.
+    pub credentials: Option<(String, SecretString)>,
+    /// What TLS uses; empty for the plain schemes.
+    pub tls: Tls,
+    /// The first part of every topic of ours: no wildcard, no empty level.
+    pub base_topic: String,
+    /// How often an idle connection is probed, 5 to 60 s.
+    pub keep_alive: Duration,
+}
+
+/// What TLS to the broker uses besides the system's authorities.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Certificates (PEM) of the authorities to trust in place of the system's; at least one certificate.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Our own certificate.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate with its key; they belong together.
+#[derive(Debug, Clone)]
+pub struct ClientCertificate {
+    /// The chain (PEM), our own certificate first.
+    pub cert_pem: Vec<u8>,
+    /// The private key (PEM), not encrypted.
+    pub key_pem: SecretString,
+}
+
+/// How Home Assistant finds us.
+#[derive(Debug, Clone)]
+pub struct HomeAssistant {
+    /// The style of discovery.
+    pub discovery: Discovery,
+    /// The first part of discovery topics.
+    pub discovery_prefix: String,
+    /// The topic on which Home Assistant tells that it has started.
+    pub birth_topic: String,
+    /// The payload it sends then.
+    pub birth_payload: String,
+    /// Whether commands from Home Assistant carry an id and an issue time.
+    pub stamp_commands: bool,
+}
+
+/// The style of discovery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discovery {
+    /// One message a device; Home Assistant 2024.12 or later.
+    Device,
+    /// One message an entity.
+    Component,
+    /// None.
+    Off,
+}
+
+/// How often the vendor is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Poll {
+    /// For the list of doors, 30 s to 24 h.
+    pub doors: Duration,
+    /// For the list of scenarios, 1 s to 10 min.
+    pub scenarios: Duration,
+    /// For access events, 1 s to 10 min.
+    pub events: Duration,
+}
+
+/// What may be commanded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commands {
+    /// Unlocking doors, where a door has no setting of its own.
+    pub unlock: bool,
+    /// Starting scenarios.
+    pub activate: bool,
+    /// Ending scenarios.
+    pub release: bool,
+    /// Older commands are refused; 1 to 60 s.
+    pub max_age: Duration,
+}
+
+/// Which doors, and settings of single doors.
+#[derive(Debug, Clone)]
+pub struct Doors {
+    /// If not empty, only these.
+    pub include: BTreeSet<DoorId>,
+    /// Never these; no id is in both sets.
+    pub exclude: BTreeSet<DoorId>,
+    /// Whether a door of which nothing is known shows as locked, where a door has no setting of its own.
+    pub assume_locked: bool,
+    /// Settings of single doors.
+    pub settings: BTreeMap<DoorId, DoorSettings>,
+}
+
+/// Settings of one door.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DoorSettings {
+    /// Shown in place of the vendor's name; 1 to 64 characters.
+    pub name: Option<String>,
+    /// In place of `commands.unlock`.
+    pub unlock: Option<bool>,
+    /// In place of `doors.assume_locked`.
+    pub assume_locked: Option<bool>,
+}
+
+/// Which scenarios.
+#[derive(Debug, Clone)]
+pub struct Scenarios {
+    /// If not empty, only these.
+    pub include: BTreeSet<ScenarioId>,
+    /// Never these; no id is in both sets.
+    pub exclude: BTreeSet<ScenarioId>,
+}
+
+/// The receiver of the vendor's webhooks.
+#[derive(Debug, Clone)]
+pub struct Webhook {
+    /// The path on the HTTP server, beginning with `/`.
+    pub path: String,
+    /// The secrets with which a message may be signed, the newest first; none: the receiver is off.
+    pub secrets: Vec<SecretString>,
+}
+
+/// The HTTP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+}
+
+/// The log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least grave level that is written.
+    pub level: Level,
+    /// The form of its lines.
+    pub format: Format,
+}
+
+/// A level of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// We stop, or a lockdown failed.
+    Error,
+    /// Worth waking someone.
+    Warn,
+    /// Links and lists change.
+    Info,
+    /// Deviations.
+    Debug,
+    /// Each message.
+    Trace,
+}
+
+impl Level {
+    /// The word in the file.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_region_has_a_url() {
+        for region in [Region::Us, Region::Eu, Region::Au, Region::Gov] {
+            assert_eq!(region.base_url().scheme(), "https");
+        }
+    }
+}
