@@ -8,3 +8,4 @@ pub mod config;
 pub mod demo;
 pub mod model;
 pub mod rng;
+pub mod verkada;

@@ -1,0 +1,356 @@
+//! Says what an answer of the vendor means: one pure function from status, headers and body to a [`Fault`].
+
+use std::time::Duration;
+
+use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use serde::Deserialize;
+use url::Url;
+
+use crate::model::{Fault, Request, Trace};
+
+/// The longest vendor text that is quoted, in characters.
+const QUOTE_CHARS: usize = 200;
+/// How much of an HTML page is quoted, in characters.
+const HTML_QUOTE_CHARS: usize = 80;
+/// The causes of a refused key, told together because the vendor answers all of them alike (`verkada-api.md` 3.1).
+const KEY_HINT: &str = "the API key may be wrong, expired, without this permission, or of another region than the base URL \
+     (known: us https://api.verkada.com, eu https://api.eu.verkada.com, au https://api.au.verkada.com, \
+     gov https://api.verkadagov.com)";
+
+/// What is asked of the vendor, by the words used in messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// `POST /token`.
+    Token,
+    /// The list of doors.
+    Doors,
+    /// The list of scenarios.
+    Scenarios,
+    /// One page of access events.
+    Events,
+    /// An unlock.
+    Unlock,
+    /// The start of a scenario.
+    Activate,
+    /// The end of a scenario.
+    Release,
+}
+
+impl Operation {
+    /// The operation a request belongs to.
+    pub(super) const fn of(request: &Request) -> Self {
+        match request {
+            Request::ListDoors => Self::Doors,
+            Request::ListScenarios => Self::Scenarios,
+            Request::ReadEvents { .. } => Self::Events,
+            Request::Unlock { .. } => Self::Unlock,
+            Request::Activate { .. } => Self::Activate,
+            Request::Release { .. } => Self::Release,
+        }
+    }
+
+    /// Whether it changes something in the real world.
+    pub(super) const fn is_act(self) -> bool {
+        match self {
+            Self::Unlock | Self::Activate | Self::Release => true,
+            Self::Token | Self::Doors | Self::Scenarios | Self::Events => false,
+        }
+    }
+
+    /// The operation in words.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Token => "get token",
+            Self::Doors => "list doors",
+            Self::Scenarios => "list scenarios",
+            Self::Events => "read events",
+            Self::Unlock => "unlock",
+            Self::Activate => "activate",
+            Self::Release => "release",
+        }
+    }
+
+    /// What to look at in the vendor's console when it answers 403 (`verkada-api.md` 3.2, 3.5).
+    const fn forbidden_hint(self) -> &'static str {
+        match self {
+            Self::Unlock => {
+                "check that the key has Access Control read/write and that \"Enable Door Management via API\" is on \
+                 for the organisation, the site and the door"
+            }
+            Self::Activate | Self::Release => {
+                "check that the key has Access Control read/write and that \"Enable Lockdown and Scenario Control via \
+                 API\" is on for the organisation"
+            }
+            Self::Doors | Self::Events => "check that the key has Access Control read, and the base URL",
+            Self::Scenarios => {
+                "check that the key has Access Control or Access Scenario Management read, and the base URL"
+            }
+            Self::Token => KEY_HINT,
+        }
+    }
+}
+
+/// Why the token of a request may be at fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TokenDoubt {
+    /// The vendor says that the token is over or missing: a new one cures it.
+    Expired,
+    /// The vendor refuses without saying why: a new token may cure it.
+    Refused,
+}
+
+/// Says whether an answer puts the token in doubt (`verkada-api.md` 3.6). The words decide before the status: the
+/// vendor answers the same cause with 401 or 403.
+pub(super) fn token_doubt(status: u16, body: &[u8]) -> Option<TokenDoubt> {
+    if !matches!(status, 400 | 401 | 403) {
+        return None;
+    }
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    match status {
+        400 if text.contains("token is required") => Some(TokenDoubt::Expired),
+        401 | 403 if text.contains("token expired") => Some(TokenDoubt::Expired),
+        401 => Some(TokenDoubt::Refused),
+        _ => None,
+    }
+}
+
+/// Says what is wrong with an answer; `None` where it is a 200 that is not HTML. `now` is only used to understand a
+/// `Retry-After` that is a date.
+pub(super) fn classify(
+    operation: Operation,
+    status: u16,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> Option<Fault> {
+    let html = is_html(headers, body);
+    if status == 200 && !html {
+        return None;
+    }
+    let said = if html { html_sentence(body) } else { vendor_sentence(body) };
+    let trace = |hint: &str| {
+        let mut text = format!("{}: the vendor answered {status}", operation.words());
+        for part in [said.as_str(), hint] {
+            if !part.is_empty() {
+                text.push_str("; ");
+                text.push_str(part);
+            }
+        }
+        Trace { status: Some(status), text }
+    };
+    let in_doubt = token_doubt(status, body).is_some();
+    Some(match status {
+        300..=399 => Fault::Malformed(trace(&redirect_sentence(headers))),
+        _ if in_doubt => Fault::Unauthorized(trace(KEY_HINT)),
+        403 if matches!(operation, Operation::Token) => Fault::Unauthorized(trace(KEY_HINT)),
+        403 => Fault::Forbidden(trace(operation.forbidden_hint())),
+        404 if matches!(operation, Operation::Token) => Fault::NotFound(trace(KEY_HINT)),
+        404 => Fault::NotFound(trace("")),
+        408 | 499 => Fault::Unclear(trace("")),
+        429 => Fault::RateLimited { after: retry_after(headers, now), trace: trace("") },
+        400..=498 => Fault::Rejected(trace("")),
+        500..=599 => Fault::Unclear(trace("")),
+        200 => Fault::Malformed(trace("")),
+        _ => Fault::Malformed(trace("this status is not documented")),
+    })
+}
+
+/// Reads `Retry-After` as seconds or as an HTTP date and clamps it to 1..300 s; nonsense is `None`.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let seconds = if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        // A number that does not fit is as long as it gets.
+        text.parse::<i64>().unwrap_or_else(|_| if text.starts_with('-') { 0 } else { i64::MAX })
+    } else {
+        let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+        date.as_second().saturating_sub(now.as_second())
+    };
+    u64::try_from(seconds.clamp(1, 300)).ok().map(Duration::from_secs)
+}
+
+/// Whether the answer is a page for people: a portal, a firewall, the web console or a maintenance page.
+fn is_html(headers: &HeaderMap, body: &[u8]) -> bool {
+    let named = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().starts_with("text/html"));
+    named || body.trim_ascii_start().starts_with(b"<")
+}
+
+fn html_sentence(body: &[u8]) -> String {
+    let start = quote(&String::from_utf8_lossy(body), HTML_QUOTE_CHARS);
+    format!("the answer is HTML: the base URL is wrong or this is a maintenance page; it begins {start}")
+}
+
+fn redirect_sentence(headers: &HeaderMap) -> String {
+    let target = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+    match target.map(Url::parse) {
+        Some(Ok(url)) => match url.host_str() {
+            Some(host) => {
+                format!("it points to host {host}; redirects are never followed, check the base URL")
+            }
+            None => "it points to no host; redirects are never followed, check the base URL".to_owned(),
+        },
+        Some(Err(_)) => {
+            "it points to another path of this host; redirects are never followed, check the base URL"
+                .to_owned()
+        }
+        None => "it points nowhere; redirects are never followed, check the base URL".to_owned(),
+    }
+}
+
+/// The `message` of the error envelope, or else the beginning of the body.
+fn vendor_sentence(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Envelope {
+        message: String,
+    }
+    let text = match serde_json::from_slice::<Envelope>(body) {
+        Ok(envelope) => envelope.message,
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    };
+    if text.trim().is_empty() {
+        String::new()
+    } else {
+        format!("it said {}", quote(text.trim(), QUOTE_CHARS))
+    }
+}
+
+/// Quotes foreign text: cut, and with everything escaped that could move a terminal or break a line.
+fn quote(text: &str, chars: usize) -> String {
+    let cut: String = text.chars().take(chars).collect();
+    format!("{cut:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-09-17T08:00:00Z".parse().unwrap()
+    }
+
+    fn class(fault: Option<&Fault>) -> &'static str {
+        match fault {
+            None => "fine",
+            Some(Fault::NotSent(_)) => "not sent",
+            Some(Fault::Unauthorized(_)) => "unauthorized",
+            Some(Fault::Forbidden(_)) => "forbidden",
+            Some(Fault::NotFound(_)) => "not found",
+            Some(Fault::Rejected(_)) => "rejected",
+            Some(Fault::RateLimited { .. }) => "rate limited",
+            Some(Fault::Unclear(_)) => "unclear",
+            Some(Fault::Malformed(_)) => "malformed",
+        }
+    }
+
+    #[test]
+    fn every_answer_of_the_documented_table_has_its_class() {
+        use Operation::{Doors, Release, Token, Unlock};
+        let expired = r#"{"id":"0e2d","message":"Token expired","data":null}"#;
+        let table: &[(Operation, u16, &str, &str, Option<TokenDoubt>)] = &[
+            (Doors, 200, r#"{"doors":[]}"#, "fine", None),
+            (Doors, 200, "<html>", "malformed", None),
+            (Unlock, 204, "", "malformed", None),
+            (Doors, 400, r#"{"id":"x","message":"page_size must be at most 200"}"#, "rejected", None),
+            (Doors, 400, r#"{"message":"API Token is required"}"#, "unauthorized", Some(TokenDoubt::Expired)),
+            (Doors, 401, expired, "unauthorized", Some(TokenDoubt::Expired)),
+            (Unlock, 401, r#"{"message":"API token EXPIRED"}"#, "unauthorized", Some(TokenDoubt::Expired)),
+            (Unlock, 403, expired, "unauthorized", Some(TokenDoubt::Expired)),
+            (
+                Doors,
+                401,
+                r#"{"message":"Failed to authenticate request"}"#,
+                "unauthorized",
+                Some(TokenDoubt::Refused),
+            ),
+            (Doors, 401, "", "unauthorized", Some(TokenDoubt::Refused)),
+            (Unlock, 403, r#"{"message":"Insufficient permissions"}"#, "forbidden", None),
+            (Token, 403, r#"{"message":"Insufficient permissions"}"#, "unauthorized", None),
+            (Release, 404, r#"{"message":"Not found"}"#, "not found", None),
+            (Unlock, 408, "", "unclear", None),
+            (Unlock, 409, "", "rejected", None),
+            (Unlock, 412, r#"{"message":"Door is offline"}"#, "rejected", None),
+            (Unlock, 429, "Too Many Requests", "rate limited", None),
+            (Unlock, 500, r#"{"message":"Internal server error"}"#, "unclear", None),
+            (Unlock, 502, "<html>", "unclear", None),
+            (Doors, 503, "", "unclear", None),
+            (Unlock, 504, "", "unclear", None),
+            (Doors, 302, "", "malformed", None),
+            (Doors, 101, "", "malformed", None),
+            (Doors, 777, "", "malformed", None),
+        ];
+        for (operation, status, body, wanted, doubt) in table {
+            let fault = classify(*operation, *status, &HeaderMap::new(), body.as_bytes(), now());
+            assert_eq!(class(fault.as_ref()), *wanted, "{operation:?} {status} {body}");
+            assert_eq!(token_doubt(*status, body.as_bytes()), *doubt, "{operation:?} {status} {body}");
+            if let Some(fault) = fault {
+                assert_eq!(fault.trace().status, Some(*status));
+                assert!(!fault.trace().text.contains('\n'), "{fault}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_name_the_cause_and_the_cure() {
+        let text = |operation, status, body: &str| {
+            classify(operation, status, &HeaderMap::new(), body.as_bytes(), now())
+                .unwrap()
+                .trace()
+                .text
+                .clone()
+        };
+        let unlock = text(Operation::Unlock, 403, r#"{"message":"Insufficient permissions"}"#);
+        assert!(unlock.contains("Enable Door Management via API"), "{unlock}");
+        assert!(unlock.contains("organisation, the site and the door"), "{unlock}");
+        let activate = text(Operation::Activate, 403, "");
+        assert!(activate.contains("Enable Lockdown and Scenario Control via API"), "{activate}");
+        let token = text(Operation::Token, 401, "");
+        for part in ["key", "region", "base URL", "api.eu.verkada.com", "api.verkadagov.com"] {
+            assert!(token.contains(part), "{token}");
+        }
+        let html = text(Operation::Doors, 200, &format!("<html>\n\u{1b}[31m{}", "x".repeat(500)));
+        assert!(html.contains("the base URL is wrong or this is a maintenance page"), "{html}");
+        assert!(html.len() < 250 && !html.contains(['\n', '\u{1b}']), "{html}");
+    }
+
+    #[test]
+    fn a_redirect_names_only_the_host_it_points_to() {
+        let mut headers = HeaderMap::new();
+        headers.insert(LOCATION, HeaderValue::from_static("https://evil.example/take?secret=1"));
+        let fault = classify(Operation::Doors, 307, &headers, b"", now()).unwrap();
+        assert!(fault.trace().text.contains("host evil.example;"), "{fault}");
+        assert!(!fault.trace().text.contains("secret"), "{fault}");
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_date_and_clamped() {
+        let table = [
+            ("7", Some(7)),
+            (" 7 ", Some(7)),
+            ("0", Some(1)),
+            ("-5", Some(1)),
+            ("300", Some(300)),
+            ("1000000000", Some(300)),
+            ("99999999999999999999999", Some(300)),
+            ("-99999999999999999999999", Some(1)),
+            ("Thu, 17 Sep 2026 08:00:20 GMT", Some(20)),
+            ("Thu, 17 Sep 2026 07:00:00 GMT", Some(1)),
+            ("Thu, 17 Sep 2027 07:00:00 GMT", Some(300)),
+            ("1e9", None),
+            ("soon", None),
+            ("", None),
+            ("-", None),
+        ];
+        for (text, wanted) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            assert_eq!(retry_after(&headers, now()), wanted.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now()), None);
+    }
+}
