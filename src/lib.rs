@@ -8,4 +8,5 @@ pub mod config;
 pub mod demo;
 pub mod model;
 pub mod rng;
+pub mod simulator;
 pub mod verkada;
