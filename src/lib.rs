@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod model;
+pub mod mqtt;
 pub mod rng;
 pub mod simulator;
 pub mod verkada;
