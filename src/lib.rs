@@ -1,11 +1,13 @@
 //! Joins Verkada's cloud access control to MQTT: every door a lock, every scenario a switch.
 //!
-//! A pure, synchronous core ([`model`]) is surrounded by thin adapters; ARCHITECTURE.md draws
+//! A pure, synchronous core ([`bridge`], [`hass`], [`model`]) is surrounded by thin adapters; ARCHITECTURE.md draws
 //! the house.
 
+pub mod bridge;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod hass;
 pub mod model;
 pub mod mqtt;
 pub mod rng;

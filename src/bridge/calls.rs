@@ -1,0 +1,222 @@
+//! Calls go out in the order of their lanes, and each reply finds its way back.
+
+use std::time::Duration;
+
+use super::{
+    Bridge,
+    commands::{Effect, READ_EVERY},
+    poller::{List, Trouble},
+};
+use crate::model::{
+    Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Reply, Request, ScenarioId,
+    Trace,
+};
+
+/// How long a read may wait before it is sent.
+const READ_WAITS: Duration = Duration::from_secs(30);
+
+/// What a call under way is for.
+#[derive(Debug, Clone)]
+pub(super) enum Pending {
+    Read(List),
+    Unlock(DoorId),
+    Scenario(ScenarioId),
+}
+
+impl Bridge {
+    pub(super) fn next_scenario_call(&mut self, action: Action, now: Now) -> Option<Call> {
+        let lane = if action == Action::Activate { Lane::Activate } else { Lane::Release };
+        let scenario = self.commands.next_scenario(action, now)?.clone();
+        let id = self.reserve(lane, now)?;
+        let send_before = self.commands.start_scenario(&scenario, id)?;
+        self.scenarios.note_act(&scenario, id);
+        self.calls.insert(id, Pending::Scenario(scenario.clone()));
+        let request = if action == Action::Activate {
+            Request::Activate { scenario }
+        } else {
+            Request::Release { scenario }
+        };
+        Some(Call { id, request, send_before, needs_fresh_link: action.opens() })
+    }
+
+    pub(super) fn next_unlock_call(&mut self, now: Now) -> Option<Call> {
+        let door = self.commands.next_door(now)?.clone();
+        let id = self.reserve(Lane::Unlock, now)?;
+        let send_before = self.commands.start_unlock(&door, id)?;
+        self.calls.insert(id, Pending::Unlock(door.clone()));
+        Some(Call { id, request: Request::Unlock { door }, send_before, needs_fresh_link: true })
+    }
+
+    pub(super) fn next_read(&mut self, now: Now) -> Option<Call> {
+        if self.stopping && self.is_idle() {
+            return None;
+        }
+        let (list, lane) = self.poller.next_due(now)?;
+        let id = self.reserve(lane, now)?;
+        let request = self.poller.start(list, id, now);
+        self.calls.insert(id, Pending::Read(list));
+        Some(Call { id, request, send_before: now.mono + READ_WAITS, needs_fresh_link: false })
+    }
+
+    /// Takes a share of the budget, if the lane has one at once.
+    fn reserve(&mut self, lane: Lane, now: Now) -> Option<CallId> {
+        if self.budget.free_at(lane, now.mono) > now.mono {
+            return None;
+        }
+        self.budget.charge(1, now.mono);
+        self.last_call = CallId(self.last_call.0 + 1);
+        Some(self.last_call)
+    }
+
+    pub(super) fn take_reply(&mut self, reply: Reply, now: Now) {
+        self.budget.charge(reply.requests.saturating_sub(1), now.mono);
+        let Some(pending) = self.calls.remove(&reply.id) else { return };
+        let misfit = || Fault::Malformed(Trace::new("the answer does not fit the request"));
+        match pending {
+            Pending::Unlock(door) => {
+                let result = reply.result.and_then(|answer| match answer {
+                    Answer::Unlocked(unlocked) => Ok(unlocked),
+                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Events(_) | Answer::Taken => {
+                        Err(misfit())
+                    }
+                });
+                let effects = self.commands.finish_unlock(&door, result, now);
+                self.perform(effects, now);
+            }
+            Pending::Scenario(scenario) => {
+                let result = reply.result.and_then(|answer| match answer {
+                    Answer::Taken => Ok(()),
+                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Events(_) | Answer::Unlocked(_) => {
+                        Err(misfit())
+                    }
+                });
+                let effects = self.commands.finish_scenario(&scenario, reply.id, result, now);
+                self.perform(effects, now);
+            }
+            Pending::Read(list) => {
+                let result = reply.result.and_then(|answer| self.take_list(list, answer, reply.id, now));
+                match result {
+                    Ok(complete) => self.read_well(list, complete, now),
+                    Err(fault) => self.read_badly(list, &fault, now),
+                }
+            }
+        }
+    }
+
+    /// Takes what a reading gave; says whether the reading is complete.
+    fn take_list(&mut self, list: List, answer: Answer, read: CallId, now: Now) -> Result<bool, Fault> {
+        match (list, answer) {
+            (List::Doors, Answer::Doors(doors)) => {
+                self.note_skipped("doors", &doors.skipped);
+                let settings = &self.settings;
+                let assume = |id: &DoorId| {
+                    let own = settings.door_settings.get(id).and_then(|settings| settings.assume_locked);
+                    own.unwrap_or(settings.assume_locked)
+                };
+                self.doors.observe(doors, &settings.doors, assume, now);
+                self.doors.cover(&self.scenarios.covered(), now);
+                Ok(true)
+            }
+            (List::Scenarios, Answer::Scenarios(scenarios)) => {
+                self.note_skipped("scenarios", &scenarios.skipped);
+                self.scenarios.observe(scenarios, &self.settings.scenarios, read, now);
+                let known = &self.scenarios;
+                let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());
+                let effects = self.commands.confirm(read, state, now);
+                self.perform(effects, now);
+                Ok(true)
+            }
+            (List::Events, Answer::Events(page)) => self.take_events(page, now),
+            (
+                List::Doors | List::Scenarios | List::Events,
+                Answer::Doors(_)
+                | Answer::Scenarios(_)
+                | Answer::Events(_)
+                | Answer::Unlocked(_)
+                | Answer::Taken,
+            ) => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
+        }
+    }
+
+    fn take_events(&mut self, page: EventPage, now: Now) -> Result<bool, Fault> {
+        self.note_skipped("events", &page.skipped);
+        let Some(fresh) = self.poller.take_page(page, now)? else { return Ok(false) };
+        for event in &fresh.events {
+            self.doors.apply(event, now);
+            if event.kind == EventKind::Lockdown && !fresh.history {
+                self.poller.hurry(List::Scenarios, now.mono);
+            }
+            if !fresh.history {
+                self.tell_event(event, now);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_well(&mut self, list: List, complete: bool, now: Now) {
+        if !complete {
+            return;
+        }
+        self.poller.succeed(list, now);
+        if self.said.remove(&list).is_some() {
+            tracing::info!(list = list.word(), "the vendor's list can be read again");
+        }
+    }
+
+    fn read_badly(&mut self, list: List, fault: &Fault, now: Now) {
+        if let Fault::RateLimited { after, .. } = fault {
+            self.budget.close(*after, now.mono);
+        }
+        self.poller.fail(list, fault, now);
+        if list == List::Events && matches!(fault, Fault::Forbidden(_)) {
+            self.doors.forget_evidence();
+            self.poller.forget_events();
+        }
+        let Some(trouble) = self.poller.trouble(list).cloned() else { return };
+        let passing = matches!(trouble, Trouble::Passing(_));
+        let known = match self.said.get(&list) {
+            Some(Trouble::Passing(_)) if passing => true,
+            said => said == Some(&trouble),
+        };
+        // One cause is one sentence, however many lists it spoils.
+        let told = self.said.values().any(|said| said.text() == trouble.text());
+        if known || told || (passing && self.poller.is_fresh(list, now)) {
+            tracing::debug!(list = list.word(), cause = %fault, "a reading failed; it is repeated");
+        } else if passing {
+            tracing::warn!(list = list.word(), cause = %fault, "the vendor's list cannot be read; it is asked for again and again");
+        } else {
+            tracing::warn!(list = list.word(), cause = %fault, "the vendor refuses to show a list; it is asked again each minute");
+        }
+        if !passing || !self.poller.is_fresh(list, now) {
+            self.said.insert(list, trouble);
+        }
+    }
+
+    /// Does what the tasks of commands want.
+    pub(super) fn perform(&mut self, effects: Vec<Effect>, now: Now) {
+        for effect in effects {
+            match effect {
+                Effect::Report(report) => self.report(&report, now),
+                Effect::ReadScenarios(at) => self.poller.hurry(List::Scenarios, at),
+                Effect::ReadEvents(at) => self.poller.hurry(List::Events, at),
+                Effect::Unlocking(door) => self.doors.unlocking(&door, now),
+                Effect::Unlocked(door, unlocked) => {
+                    let relock = self.doors.unlocked(&door, unlocked.duration, now);
+                    self.poller.hurry(List::Events, relock + READ_EVERY);
+                }
+                Effect::NotUnlocked(door) => self.doors.not_unlocked(&door),
+                Effect::Unsure(door) => self.doors.unsure(&door, now),
+                Effect::RateLimited(after) => self.budget.close(after, now.mono),
+                Effect::ListsAreOld => self.refresh(&[List::Doors, List::Scenarios], now),
+            }
+        }
+    }
+
+    fn note_skipped(&mut self, what: &'static str, skipped: &[String]) {
+        for sentence in skipped.iter().take(8) {
+            if self.skipped_said.len() < 256 && self.skipped_said.insert(sentence.clone()) {
+                tracing::warn!(what, cause = ?sentence, "an element of a list cannot be read and is left out");
+            }
+        }
+    }
+}

@@ -1,0 +1,651 @@
+//! Commands under way: when to send, whether to send again, and how each one ends.
+//!
+//! Unlock and release are sent at most once unless it is proven that the vendor did not take them. Activate is sent
+//! until a read confirms it, a newer command takes its place, or its deadline passes.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::{
+    gate::Refusal,
+    report::{Origin, Report},
+};
+use crate::{
+    model::{Action, CallId, DoorId, Fault, Lane, Now, Outcome, Reason, ScenarioId, ScenarioState, Unlocked},
+    rng::Rng,
+};
+
+/// The first pause before an activate, or a request that was not sent, is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest such pause.
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+/// How long an activate is tried.
+const ACTIVATE_LASTS: Duration = Duration::from_mins(2);
+/// How long reads may take to show what the vendor took.
+const CONFIRM: Duration = Duration::from_secs(15);
+/// How long an activate that ended without proof waits for a read before it is sent again.
+const CONFIRM_UNCLEAR: Duration = Duration::from_secs(2);
+/// Distance between such reads.
+pub(super) const READ_EVERY: Duration = Duration::from_secs(1);
+/// Equal commands for one door within this time are one command.
+const MERGE: Duration = Duration::from_secs(1);
+/// How many unlocks may be under way at once.
+const MAX_UNLOCKS: usize = 16;
+
+/// An unlock under way.
+#[derive(Debug)]
+struct UnlockTask {
+    origin: Origin,
+    received: Instant,
+    deadline: Instant,
+    not_before: Instant,
+    attempts: u32,
+    call: Option<CallId>,
+    last_fault: Option<Fault>,
+    /// Why it may not be sent again, should the request under way not reach the vendor.
+    barred: Option<Bar>,
+}
+
+/// What bars an opening command that was received before from being sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bar {
+    /// A scenario was activated.
+    Activated,
+    /// The gateway stops.
+    Stopping,
+}
+
+impl Bar {
+    fn end(self, origin: &Origin, now: Now) -> Report {
+        let (outcome, reason, text) = match self {
+            Self::Activated => {
+                let text = "a scenario was activated before the command could be sent";
+                (Outcome::Expired, Reason::Superseded, text)
+            }
+            Self::Stopping => {
+                (Outcome::Refused, Reason::Stopping, "the gateway is stopping; nothing was sent")
+            }
+        };
+        Report::end(origin, outcome, Some(reason), text.to_owned(), now.utc)
+    }
+}
+
+/// An activate or release under way.
+#[derive(Debug)]
+struct ScenarioTask {
+    action: Action,
+    origin: Origin,
+    received: Instant,
+    /// From then on it is not sent any more.
+    deadline: Instant,
+    step: Step,
+    attempts: u32,
+    /// Whether a request may have reached the vendor.
+    sent: bool,
+    /// Whether its first failure was told.
+    told: bool,
+    /// Why it may not be sent again, should the request under way not reach the vendor; only for a release.
+    barred: Option<Bar>,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// To be sent.
+    Send { at: Instant },
+    /// Sent.
+    Sending { call: CallId },
+    /// Waits for a read that was asked for after `after`.
+    Confirm { after: CallId, until: Instant },
+}
+
+/// What a change of tasks wants of the rest of the core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// Say this.
+    Report(Report),
+    /// The scenarios are to be read by then.
+    ReadScenarios(Instant),
+    /// The events are to be read by then.
+    ReadEvents(Instant),
+    /// An unlock is on its way.
+    Unlocking(DoorId),
+    /// The vendor unlocked the door.
+    Unlocked(DoorId, Unlocked),
+    /// An unlock was not done.
+    NotUnlocked(DoorId),
+    /// Nobody knows whether the door was unlocked.
+    Unsure(DoorId),
+    /// The vendor closed its gate for a while.
+    RateLimited(Option<Duration>),
+    /// The vendor does not know a door or scenario that is listed.
+    ListsAreOld,
+}
+
+/// An activate or release to take on.
+#[derive(Debug)]
+pub(super) struct Wish {
+    pub(super) scenario: ScenarioId,
+    pub(super) action: Action,
+    /// From then on a release is not sent any more.
+    pub(super) deadline: Instant,
+}
+
+/// What a fresh list says of the scenario; `None` without one.
+#[derive(Debug)]
+pub(super) struct Belief {
+    pub(super) state: Option<ScenarioState>,
+    /// The newest call so far: only a read that is asked for later proves more.
+    pub(super) as_of: CallId,
+}
+
+/// All commands under way.
+#[derive(Debug)]
+pub(super) struct Commands {
+    unlocks: BTreeMap<DoorId, UnlockTask>,
+    last_unlock: BTreeMap<DoorId, Instant>,
+    scenarios: BTreeMap<ScenarioId, ScenarioTask>,
+    /// Calls whose task was replaced: their scenario waits for the reply.
+    orphans: BTreeMap<ScenarioId, CallId>,
+    rng: Rng,
+}
+
+impl Commands {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self {
+            unlocks: BTreeMap::new(),
+            last_unlock: BTreeMap::new(),
+            scenarios: BTreeMap::new(),
+            orphans: BTreeMap::new(),
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Whether an equal command is under way or was just done.
+    pub(super) fn merges_unlock(&self, door: &DoorId, now: Instant) -> bool {
+        self.unlocks.contains_key(door)
+            || self.last_unlock.get(door).is_some_and(|at| now.saturating_duration_since(*at) < MERGE)
+    }
+
+    /// Whether the same act on the scenario is under way.
+    pub(super) fn merges_scenario(&self, scenario: &ScenarioId, action: Action) -> bool {
+        self.scenarios.get(scenario).is_some_and(|task| task.action == action)
+    }
+
+    /// Takes on an unlock.
+    ///
+    /// # Errors
+    /// Too many are under way.
+    pub(super) fn unlock(
+        &mut self,
+        door: DoorId,
+        origin: Origin,
+        deadline: Instant,
+        now: Now,
+    ) -> Result<Vec<Effect>, Refusal> {
+        if self.unlocks.len() >= MAX_UNLOCKS {
+            let text = format!("more than {MAX_UNLOCKS} unlocks are under way");
+            return Err(Refusal::refused(Reason::RateLimited, text));
+        }
+        self.last_unlock.retain(|_, at| now.mono.saturating_duration_since(*at) < MERGE);
+        self.last_unlock.insert(door.clone(), now.mono);
+        let effects = vec![
+            Effect::Report(Report::progress(&origin, None, "the unlock is on its way")),
+            Effect::Unlocking(door.clone()),
+        ];
+        let task = UnlockTask {
+            origin,
+            received: now.mono,
+            deadline,
+            not_before: now.mono,
+            attempts: 0,
+            call: None,
+            last_fault: None,
+            barred: None,
+        };
+        self.unlocks.insert(door, task);
+        Ok(effects)
+    }
+
+    /// Takes on an activate or release. Where a fresh list already shows what is wanted, a read comes before any
+    /// request.
+    pub(super) fn scenario(&mut self, wish: Wish, origin: Origin, belief: &Belief, now: Now) -> Vec<Effect> {
+        let Wish { scenario, action, deadline } = wish;
+        let mut effects = Vec::new();
+        // Whether a contrary request may still take effect: then no read proves that nothing needs to be sent.
+        let mut contested = self.orphans.contains_key(&scenario);
+        if let Some(old) = self.scenarios.remove(&scenario) {
+            let in_flight = if let Step::Sending { call } = old.step {
+                self.orphans.insert(scenario.clone(), call);
+                true
+            } else {
+                false
+            };
+            contested |= old.sent || in_flight;
+            let outcome = if old.sent || in_flight { Outcome::Unknown } else { Outcome::Failed };
+            let text = format!("a newer command to {action} the scenario took its place");
+            effects.push(Effect::Report(Report::end(
+                &old.origin,
+                outcome,
+                Some(Reason::Superseded),
+                text,
+                now.utc,
+            )));
+        }
+        if action == Action::Activate {
+            effects.extend(self.bar_opening(Bar::Activated, now));
+        }
+        effects.push(Effect::Report(Report::progress(
+            &origin,
+            None,
+            format!("the scenario is to be {}", past(action)),
+        )));
+        let shown = belief.state.as_ref().is_some_and(|state| *state == wanted(action));
+        let step = if shown && !contested {
+            effects.push(Effect::ReadScenarios(now.mono));
+            Step::Confirm { after: belief.as_of, until: now.mono + CONFIRM_UNCLEAR }
+        } else {
+            Step::Send { at: now.mono }
+        };
+        let deadline = if action == Action::Activate { now.mono + ACTIVATE_LASTS } else { deadline };
+        let task = ScenarioTask {
+            action,
+            origin,
+            received: now.mono,
+            deadline,
+            step,
+            attempts: 0,
+            sent: false,
+            told: false,
+            barred: None,
+        };
+        self.scenarios.insert(scenario, task);
+        effects
+    }
+
+    /// The next act that may be sent in a lane, first come first served.
+    pub(super) fn next_door(&self, now: Now) -> Option<&DoorId> {
+        let ready = |task: &UnlockTask| {
+            task.call.is_none() && task.not_before <= now.mono && now.mono < task.deadline
+        };
+        let waiting = self.unlocks.iter().filter(|(_, task)| ready(task));
+        waiting.min_by_key(|(_, task)| task.received).map(|(door, _)| door)
+    }
+
+    /// The next activate or release that may be sent, first come first served.
+    pub(super) fn next_scenario(&self, action: Action, now: Now) -> Option<&ScenarioId> {
+        let ready = |id: &ScenarioId, task: &ScenarioTask| {
+            task.action == action
+                && matches!(task.step, Step::Send { at } if at <= now.mono)
+                && now.mono < task.deadline
+                && !self.orphans.contains_key(id)
+        };
+        let waiting = self.scenarios.iter().filter(|(id, task)| ready(id, task));
+        waiting.min_by_key(|(_, task)| task.received).map(|(scenario, _)| scenario)
+    }
+
+    /// An unlock goes out; returns the moment from which it may not.
+    pub(super) fn start_unlock(&mut self, door: &DoorId, call: CallId) -> Option<Instant> {
+        let task = self.unlocks.get_mut(door)?;
+        task.call = Some(call);
+        task.attempts += 1;
+        Some(task.deadline)
+    }
+
+    /// An activate or release goes out; returns the moment from which it may not.
+    pub(super) fn start_scenario(&mut self, scenario: &ScenarioId, call: CallId) -> Option<Instant> {
+        let task = self.scenarios.get_mut(scenario)?;
+        task.step = Step::Sending { call };
+        task.attempts += 1;
+        Some(task.deadline)
+    }
+
+    /// The reply to an unlock.
+    pub(super) fn finish_unlock(
+        &mut self,
+        door: &DoorId,
+        result: Result<Unlocked, Fault>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let Some(mut task) = self.unlocks.remove(door) else { return Vec::new() };
+        task.call = None;
+        let fault = match result {
+            Ok(unlocked) => {
+                let text = "the vendor unlocked the door".to_owned();
+                return vec![
+                    Effect::Unlocked(door.clone(), unlocked),
+                    Effect::Report(Report::end(&task.origin, Outcome::Done, None, text, now.utc)),
+                ];
+            }
+            Err(fault) => fault,
+        };
+        let mut effects = Vec::new();
+        let again = match &fault {
+            Fault::NotSent(_) => Some(self.pause(task.attempts)),
+            Fault::RateLimited { after, .. } => {
+                effects.push(Effect::RateLimited(*after));
+                Some(Duration::ZERO)
+            }
+            Fault::NotFound(_) => {
+                effects.push(Effect::ListsAreOld);
+                None
+            }
+            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::Rejected(_) => None,
+            Fault::Unclear(_) | Fault::Malformed(_) => {
+                effects.push(Effect::Unsure(door.clone()));
+                effects.push(Effect::ReadEvents(now.mono + READ_EVERY));
+                effects.push(Effect::Report(end_of_fault(&task.origin, &fault, now)));
+                return effects;
+            }
+        };
+        if let (Some(bar), Some(_)) = (task.barred, again) {
+            effects.push(Effect::NotUnlocked(door.clone()));
+            effects.push(Effect::Report(bar.end(&task.origin, now)));
+            return effects;
+        }
+        if let Some(pause) = again
+            && now.mono + pause < task.deadline
+        {
+            task.not_before = now.mono + pause;
+            task.last_fault = Some(fault);
+            self.unlocks.insert(door.clone(), task);
+            return effects;
+        }
+        effects.push(Effect::NotUnlocked(door.clone()));
+        effects.push(Effect::Report(end_of_fault(&task.origin, &fault, now)));
+        effects
+    }
+
+    /// The reply to an activate or release.
+    pub(super) fn finish_scenario(
+        &mut self,
+        scenario: &ScenarioId,
+        call: CallId,
+        result: Result<(), Fault>,
+        now: Now,
+    ) -> Vec<Effect> {
+        if self.orphans.get(scenario) == Some(&call) {
+            self.orphans.remove(scenario);
+            let mut effects = vec![Effect::ReadScenarios(now.mono)];
+            if let Err(Fault::RateLimited { after, .. }) = result {
+                effects.push(Effect::RateLimited(after));
+            }
+            return effects;
+        }
+        let Some(mut task) = self.scenarios.remove(scenario) else { return Vec::new() };
+        let pause = self.pause(task.attempts);
+        let mut effects = Vec::new();
+        let fault = match result {
+            Ok(()) => {
+                task.sent = true;
+                task.step = Step::Confirm { after: call, until: now.mono + CONFIRM };
+                self.scenarios.insert(scenario.clone(), task);
+                return vec![Effect::ReadScenarios(now.mono)];
+            }
+            Err(fault) => fault,
+        };
+        if task.action == Action::Activate {
+            tracing::error!(scenario_id = %scenario, attempt = task.attempts, cause = %fault, "an activate failed");
+        }
+        if let Fault::RateLimited { after, .. } = &fault {
+            effects.push(Effect::RateLimited(*after));
+        }
+        match &fault {
+            Fault::NotSent(_) | Fault::RateLimited { .. } => {
+                if let Some(bar) = task.barred {
+                    effects.push(Effect::Report(bar.end(&task.origin, now)));
+                    return effects;
+                }
+                task.step = Step::Send { at: now.mono + pause };
+            }
+            // The vendor may refuse to activate what is active: only a read tells.
+            Fault::Rejected(_) if task.action == Action::Activate => {
+                task.sent = true;
+                task.step = Step::Confirm { after: call, until: now.mono + CONFIRM_UNCLEAR };
+                effects.push(Effect::ReadScenarios(now.mono));
+            }
+            Fault::Unclear(_) | Fault::Malformed(_) => {
+                task.sent = true;
+                let patience = if task.action == Action::Activate { CONFIRM_UNCLEAR } else { CONFIRM };
+                task.step = Step::Confirm { after: call, until: now.mono + patience };
+                effects.push(Effect::ReadScenarios(now.mono));
+            }
+            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Rejected(_) => {
+                if matches!(fault, Fault::NotFound(_)) {
+                    effects.push(Effect::ListsAreOld);
+                }
+                effects.push(Effect::ReadScenarios(now.mono));
+                effects.push(Effect::Report(end_of_fault(&task.origin, &fault, now)));
+                return effects;
+            }
+        }
+        if !task.told {
+            task.told = true;
+            let (reason, text) = (reason_of(&fault), format!("not done yet: {fault}"));
+            effects.push(Effect::Report(Report::progress(&task.origin, Some(reason), text)));
+        }
+        self.scenarios.insert(scenario.clone(), task);
+        effects
+    }
+
+    /// A complete list of scenarios was read; `state_of` says what it shows of one.
+    pub(super) fn confirm(
+        &mut self,
+        read: CallId,
+        state_of: impl Fn(&ScenarioId) -> Option<ScenarioState>,
+        now: Now,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut done = Vec::new();
+        let mut rng = self.rng.clone();
+        for (id, task) in &mut self.scenarios {
+            let Step::Confirm { after, until } = task.step else { continue };
+            if read <= after {
+                continue;
+            }
+            if state_of(id) == Some(wanted(task.action)) {
+                let text = if task.sent {
+                    format!("a read shows the scenario {}", past(task.action))
+                } else {
+                    format!("the scenario was {} already; nothing was sent", past(task.action))
+                };
+                effects.push(Effect::Report(Report::end(&task.origin, Outcome::Done, None, text, now.utc)));
+                done.push(id.clone());
+            } else if !task.sent {
+                task.step = Step::Send { at: now.mono };
+            } else if task.action == Action::Activate && now.mono + READ_EVERY >= until {
+                task.step = Step::Send { at: now.mono + rng.between(FIRST_PAUSE / 2, FIRST_PAUSE) };
+            } else {
+                effects.push(Effect::ReadScenarios(now.mono + READ_EVERY));
+            }
+        }
+        self.rng = rng;
+        for id in done {
+            self.scenarios.remove(&id);
+        }
+        effects
+    }
+
+    /// Ends what is over, and moves on what waited for a read that did not come.
+    pub(super) fn expire(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let over = |task: &UnlockTask| task.call.is_none() && now.mono >= task.deadline;
+        let doors: Vec<DoorId> =
+            self.unlocks.iter().filter(|(_, task)| over(task)).map(|(door, _)| door.clone()).collect();
+        for door in doors {
+            let Some(task) = self.unlocks.remove(&door) else { continue };
+            let cause = task
+                .last_fault
+                .as_ref()
+                .map_or_else(|| "the vendor's budget had no room".to_owned(), Fault::to_string);
+            let reason = task.last_fault.as_ref().map_or(Reason::TooOld, reason_of);
+            let text = format!("the command grew too old before it could be sent: {cause}");
+            effects.push(Effect::NotUnlocked(door));
+            effects.push(Effect::Report(Report::end(
+                &task.origin,
+                Outcome::Expired,
+                Some(reason),
+                text,
+                now.utc,
+            )));
+        }
+        let ids: Vec<ScenarioId> = self.scenarios.keys().cloned().collect();
+        for id in ids {
+            effects.extend(self.expire_scenario(&id, now));
+        }
+        effects
+    }
+
+    /// When the next task has something to do, and in which lane; tasks that wait for a reply have nothing.
+    pub(super) fn next_deadlines(&self) -> impl Iterator<Item = (Instant, Option<Lane>)> {
+        let blocked = |id: &ScenarioId| self.orphans.contains_key(id);
+        let unlocks = self.unlocks.values().filter(|task| task.call.is_none());
+        let unlocks = unlocks.flat_map(|task| [(task.not_before, Some(Lane::Unlock)), (task.deadline, None)]);
+        let scenarios = self.scenarios.iter().flat_map(move |(id, task)| {
+            let lane = if task.action == Action::Activate { Lane::Activate } else { Lane::Release };
+            match task.step {
+                Step::Send { .. } if blocked(id) => [None, Some((task.deadline, None))],
+                Step::Send { at } => [Some((at, Some(lane))), Some((task.deadline, None))],
+                Step::Sending { .. } => [None, None],
+                Step::Confirm { until, .. } => [Some((until, None)), None],
+            }
+        });
+        unlocks.chain(scenarios.flatten())
+    }
+
+    /// How many commands are under way.
+    pub(super) fn count(&self) -> usize {
+        self.unlocks.len() + self.scenarios.len()
+    }
+
+    /// The gateway stops: opening commands that were not sent are refused. An activate goes on as long as the stop
+    /// lasts.
+    pub(super) fn stop(&mut self, now: Now) -> Vec<Effect> {
+        self.bar_opening(Bar::Stopping, now)
+    }
+
+    /// The stop lasts no longer: what is still under way ends without proof.
+    pub(super) fn abandon(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut end = |origin: &Origin, sent: bool| {
+            let outcome = if sent { Outcome::Unknown } else { Outcome::Failed };
+            let text = "the gateway stopped before the command ended".to_owned();
+            effects.push(Effect::Report(Report::end(origin, outcome, Some(Reason::Stopping), text, now.utc)));
+        };
+        for task in std::mem::take(&mut self.scenarios).into_values() {
+            end(&task.origin, task.sent || matches!(task.step, Step::Sending { .. }));
+        }
+        let unlocks = std::mem::take(&mut self.unlocks);
+        for task in unlocks.values() {
+            end(&task.origin, task.call.is_some());
+        }
+        for (door, task) in unlocks {
+            effects.push(if task.call.is_some() { Effect::Unsure(door) } else { Effect::NotUnlocked(door) });
+        }
+        effects
+    }
+
+    /// Opening commands that were received so far and are not sent yet will not be; those under way are not repeated.
+    fn bar_opening(&mut self, bar: Bar, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for task in self.unlocks.values_mut().filter(|task| task.call.is_some()) {
+            task.barred = task.barred.or(Some(bar));
+        }
+        for (door, task) in self.unlocks.extract_if(.., |_, task| task.call.is_none()) {
+            effects.push(Effect::NotUnlocked(door));
+            effects.push(Effect::Report(bar.end(&task.origin, now)));
+        }
+        for task in self.scenarios.values_mut().filter(|task| task.action.opens()) {
+            task.barred = task.barred.or(Some(bar));
+        }
+        let waits = |task: &ScenarioTask| {
+            task.action.opens() && !task.sent && !matches!(task.step, Step::Sending { .. })
+        };
+        for (_, task) in self.scenarios.extract_if(.., |_, task| waits(task)) {
+            effects.push(Effect::Report(bar.end(&task.origin, now)));
+        }
+        effects
+    }
+
+    fn expire_scenario(&mut self, id: &ScenarioId, now: Now) -> Vec<Effect> {
+        let Some(task) = self.scenarios.get_mut(id) else { return Vec::new() };
+        let end = match task.step {
+            Step::Sending { .. } => return Vec::new(),
+            Step::Send { .. } => now.mono >= task.deadline,
+            Step::Confirm { until, .. } if now.mono >= until => {
+                let again = !task.sent || task.action == Action::Activate;
+                if again && now.mono < task.deadline {
+                    task.step = Step::Send { at: now.mono };
+                    return Vec::new();
+                }
+                true
+            }
+            Step::Confirm { .. } => false,
+        };
+        if !end {
+            return Vec::new();
+        }
+        let Some(task) = self.scenarios.remove(id) else { return Vec::new() };
+        let outcome = match task.action {
+            Action::Activate => Outcome::Failed,
+            Action::Unlock | Action::Release if task.sent => Outcome::Unknown,
+            Action::Unlock | Action::Release => Outcome::Expired,
+        };
+        let text = if task.sent {
+            format!("the vendor was asked, but no read shows the scenario {}", past(task.action))
+        } else {
+            "the vendor could not be asked in time; nothing was sent".to_owned()
+        };
+        if task.action == Action::Activate {
+            tracing::error!(scenario_id = %id, attempts = task.attempts, "an activate was given up: {text}");
+        }
+        let reason = if task.sent { Reason::NotConfirmed } else { Reason::Unreachable };
+        vec![Effect::Report(Report::end(&task.origin, outcome, Some(reason), text, now.utc))]
+    }
+
+    fn pause(&mut self, attempts: u32) -> Duration {
+        let ceiling = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(4)).min(MAX_PAUSE);
+        self.rng.between(ceiling / 2, ceiling)
+    }
+}
+
+const fn wanted(action: Action) -> ScenarioState {
+    match action {
+        Action::Activate => ScenarioState::Active,
+        Action::Release | Action::Unlock => ScenarioState::Inactive,
+    }
+}
+
+const fn past(action: Action) -> &'static str {
+    match action {
+        Action::Activate => "activated",
+        Action::Release => "released",
+        Action::Unlock => "unlocked",
+    }
+}
+
+fn reason_of(fault: &Fault) -> Reason {
+    match fault {
+        Fault::NotSent(_) => Reason::Unreachable,
+        Fault::Unauthorized(_) => Reason::Unauthorized,
+        Fault::Forbidden(_) => Reason::Forbidden,
+        Fault::NotFound(_) => Reason::NotFound,
+        Fault::Rejected(_) => Reason::Rejected,
+        Fault::RateLimited { .. } => Reason::VendorRateLimit,
+        Fault::Unclear(_) | Fault::Malformed(_) => Reason::NoProof,
+    }
+}
+
+fn end_of_fault(origin: &Origin, fault: &Fault, now: Now) -> Report {
+    let outcome = match fault {
+        Fault::NotSent(_) => Outcome::Expired,
+        Fault::Unclear(_) | Fault::Malformed(_) => Outcome::Unknown,
+        Fault::Unauthorized(_)
+        | Fault::Forbidden(_)
+        | Fault::NotFound(_)
+        | Fault::Rejected(_)
+        | Fault::RateLimited { .. } => Outcome::Failed,
+    };
+    Report::end(origin, outcome, Some(reason_of(fault)), fault.to_string(), now.utc)
+}

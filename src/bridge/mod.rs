@@ -1,0 +1,350 @@
+//! The core: pure and synchronous. Inputs go in, publications, calls and the next deadline are pulled out.
+//!
+//! [`Bridge`] only routes and keeps the order; its parts own the state. Nothing here knows the clock, the network, a
+//! file or chance: time comes in as [`Now`], jitter from a seed.
+
+mod admission;
+mod announce;
+mod budget;
+mod calls;
+mod commands;
+mod doors;
+mod gate;
+mod intake;
+mod poller;
+mod publish;
+mod report;
+mod retained;
+mod roster;
+mod scenarios;
+mod settings;
+mod slugs;
+mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use self::{
+    admission::{Ids, Rates},
+    announce::Announcements,
+    budget::Budget,
+    calls::Pending,
+    commands::Commands,
+    doors::Doors,
+    poller::{List, Poller, Trouble},
+    retained::{Outbox, Rank, Retained},
+    scenarios::Scenarios,
+};
+pub use self::{
+    gate::FRESH_LINK,
+    report::Books,
+    settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
+};
+use crate::{
+    hass::{Topics, payload},
+    model::{Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Qos, Reply, Target},
+    rng::Rng,
+};
+
+/// How long a proven link may be unproven before what can be commanded is shown as unavailable.
+const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
+/// How often the time of the last good reading is published: not with each reading, so that a reading that changed
+/// nothing publishes nothing.
+const LAST_POLL_EVERY: Duration = Duration::from_mins(1);
+
+/// Everything that can move the core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Something happened on the MQTT link.
+    Link(LinkEvent),
+    /// A call got its reply.
+    Reply(Reply),
+    /// The gateway is to stop: nothing new is taken on.
+    Stop,
+}
+
+/// Why the core wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wake {
+    /// A call may be due.
+    Call,
+    /// An unlock time ends.
+    Relock,
+    /// A command may have become too old.
+    Command,
+    /// Something may have gone stale.
+    Stale,
+    /// Home Assistant is to get everything again.
+    Birth,
+    /// The time of the last reading is to be published.
+    LastPoll,
+}
+
+/// What others may know of the core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The protocol of the present MQTT session, if there is one.
+    pub mqtt: Option<Protocol>,
+    /// Whether a heartbeat came back in it.
+    pub mqtt_proven: bool,
+    /// Whether the vendor's API answers.
+    pub api: bool,
+    /// What is wrong with it, if something is.
+    pub api_trouble: Option<String>,
+    /// How many doors are listed.
+    pub doors: usize,
+    /// How many scenarios are listed.
+    pub scenarios: usize,
+    /// How many requests the present minute still allows.
+    pub budget_left: usize,
+    /// How commands ended.
+    pub books: Books,
+    /// Whether all lists were read and everything was published.
+    pub settled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Link {
+    session_since: Option<Instant>,
+    protocol: Option<Protocol>,
+    proven: bool,
+    unproven_since: Option<Instant>,
+}
+
+impl Link {
+    /// Whether commands can be expected to arrive and be fresh.
+    fn is_commandable(&self, now: Instant) -> bool {
+        self.session_since.is_some()
+            && (self.proven
+                || self
+                    .unproven_since
+                    .is_some_and(|since| now.saturating_duration_since(since) < UNPROVEN_LASTS))
+    }
+}
+
+/// What decides availability, compared after each input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Health {
+    commandable: bool,
+    doors: bool,
+    scenarios: bool,
+}
+
+/// The core.
+#[derive(Debug)]
+pub struct Bridge {
+    settings: Settings,
+    topics: Topics,
+    doors: Doors,
+    scenarios: Scenarios,
+    commands: Commands,
+    ids: Ids,
+    rates: Rates,
+    books: Books,
+    poller: Poller,
+    budget: Budget,
+    retained: Retained,
+    outbox: Outbox,
+    announcements: Announcements,
+    link: Link,
+    health: Health,
+    api_online: bool,
+    calls: BTreeMap<CallId, Pending>,
+    last_call: CallId,
+    rng: Rng,
+    /// Prefix of the ids that commands without one are given.
+    run: String,
+    assigned: u64,
+    birth_at: Option<Instant>,
+    last_birth: Option<Instant>,
+    last_refresh: Option<Instant>,
+    last_poll_at: Instant,
+    /// Refusals of whole lists, and elements left out, that were logged: each once.
+    said: BTreeMap<List, Trouble>,
+    skipped_said: BTreeSet<String>,
+    retained_warned: BTreeMap<Target, Instant>,
+    stopping: bool,
+}
+
+impl Bridge {
+    /// Starts with nothing known. `seed` feeds jitter and the ids of commands that bring none.
+    pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
+        let mut rng = Rng::new(seed);
+        let topics = settings.announcer.topics.clone();
+        let mut bridge = Self {
+            doors: Doors::default(),
+            scenarios: Scenarios::default(),
+            commands: Commands::new(rng.bits()),
+            ids: Ids::default(),
+            rates: Rates::default(),
+            books: Books::default(),
+            poller: Poller::new(settings.polls, rng.bits(), now),
+            budget: Budget::default(),
+            retained: Retained::default(),
+            outbox: Outbox::default(),
+            announcements: Announcements::default(),
+            link: Link::default(),
+            health: Health { commandable: false, doors: false, scenarios: false },
+            api_online: false,
+            calls: BTreeMap::new(),
+            last_call: CallId(0),
+            run: format!("{:08x}", rng.bits() >> 32),
+            assigned: 0,
+            birth_at: None,
+            last_birth: None,
+            last_refresh: None,
+            last_poll_at: now.mono + LAST_POLL_EVERY,
+            said: BTreeMap::new(),
+            skipped_said: BTreeSet::new(),
+            retained_warned: BTreeMap::new(),
+            stopping: false,
+            rng,
+            topics,
+            settings,
+        };
+        bridge.show(Rank::State, bridge.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
+        bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
+        bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
+        bridge.announce_scenarios();
+        bridge
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Link(event) => self.hear_link(event, now),
+            Input::Reply(reply) => self.take_reply(reply, now),
+            Input::Stop => {
+                self.stopping = true;
+                let effects = self.commands.stop(now);
+                self.perform(effects, now);
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Does what is due by now.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.birth_at.is_some_and(|at| at <= now.mono) {
+            self.birth_at = None;
+            self.last_birth = Some(now.mono);
+            self.retained.repeat();
+        }
+        if self.last_poll_at <= now.mono {
+            self.last_poll_at = now.mono + LAST_POLL_EVERY;
+            let last = List::ALL.into_iter().filter_map(|list| self.poller.last_good(list)).max();
+            let text = last.map_or_else(|| payload::UNKNOWN.to_owned(), |at| at.to_string());
+            self.show(Rank::State, self.topics.bridge("last_poll"), text);
+        }
+        self.settle(now);
+    }
+
+    /// The grace of the stop is over: whatever is still under way ends without proof.
+    pub fn abandon(&mut self, now: Now) {
+        let effects = self.commands.abandon(now);
+        self.perform(effects, now);
+        self.settle(now);
+    }
+
+    /// The last words of the gateway, to be published before it disconnects.
+    pub fn farewell(&self) -> Publication {
+        Publication {
+            topic: self.topics.availability(),
+            payload: Bytes::from_static(payload::OFFLINE.as_bytes()),
+            qos: Qos::AtLeastOnce,
+            retain: true,
+            correlation: None,
+        }
+    }
+
+    /// Whether no command is under way.
+    pub fn is_idle(&self) -> bool {
+        self.commands.count() == 0
+    }
+
+    /// The next message to publish, if a session is there to take it. What is said once goes first.
+    pub fn next_publication(&mut self) -> Option<Publication> {
+        self.link.session_since?;
+        self.outbox.pop().or_else(|| self.retained.next())
+    }
+
+    /// Whether [`Bridge::next_publication`] may have something.
+    pub fn has_publication(&self) -> bool {
+        self.link.session_since.is_some() && !(self.outbox.is_empty() && self.retained.is_settled())
+    }
+
+    /// The next call to make, if one is due and the vendor's budget has room for its lane.
+    pub fn next_call(&mut self, now: Now) -> Option<Call> {
+        self.next_scenario_call(Action::Activate, now)
+            .or_else(|| self.next_scenario_call(Action::Release, now))
+            .or_else(|| self.next_unlock_call(now))
+            .or_else(|| self.next_read(now))
+    }
+
+    /// When [`Bridge::handle_timeout`] and [`Bridge::next_call`] should be asked next, and why. The answer may change
+    /// after every call of any other method.
+    pub fn next_deadline(&self, now: Now) -> Option<(Instant, Wake)> {
+        let in_lane = |at: Instant, lane| at.max(self.budget.free_at(lane, now.mono));
+        let commands = self.commands.next_deadlines().map(|(at, lane)| match lane {
+            Some(lane) => (in_lane(at, lane), Wake::Call),
+            None => (at, Wake::Command),
+        });
+        let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
+        let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
+        let unproven =
+            self.link.unproven_since.filter(|_| self.health.commandable).map(|since| since + UNPROVEN_LASTS);
+        let stale = self.poller.next_stale(now).into_iter().chain(unproven).map(|at| (at, Wake::Stale));
+        commands
+            .chain(reads)
+            .chain(stale)
+            .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
+            .chain(self.birth_at.map(|at| (at, Wake::Birth)))
+            .chain([(self.last_poll_at, Wake::LastPoll)])
+            .min()
+    }
+
+    /// What others may know.
+    pub fn status(&self, now: Now) -> Status {
+        let trouble = List::ALL.into_iter().find_map(|list| self.poller.trouble(list));
+        Status {
+            mqtt: self.link.protocol,
+            mqtt_proven: self.link.proven,
+            api: self.api_online,
+            api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
+            doors: self.doors.count(),
+            scenarios: self.scenarios.count(),
+            budget_left: self.budget.left(now.mono),
+            books: self.books.clone(),
+            settled: self.health.doors && self.health.scenarios && !self.has_publication(),
+        }
+    }
+
+    fn hear_link(&mut self, event: LinkEvent, now: Now) {
+        match event {
+            LinkEvent::Up { protocol, .. } => {
+                self.link = Link {
+                    session_since: Some(now.mono),
+                    protocol: Some(protocol),
+                    proven: false,
+                    unproven_since: None,
+                };
+                self.retained.begin_session();
+            }
+            LinkEvent::Proven => {
+                self.link.proven = true;
+                self.link.unproven_since = None;
+            }
+            LinkEvent::Unproven(_) => {
+                if std::mem::take(&mut self.link.proven) {
+                    self.link.unproven_since = Some(now.mono);
+                }
+            }
+            LinkEvent::Message(message) => self.hear_message(&message, now),
+            LinkEvent::Down(_) => self.link = Link::default(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! After each input: end what is due, compare what is shown with what is known, and say what changed.
+
+use bytes::Bytes;
+
+use super::{
+    Bridge, Health,
+    announce::Notice,
+    doors::LastCommand,
+    poller::{List, Trouble},
+    report::Report,
+    retained::Rank,
+    view,
+};
+use crate::{
+    hass::{event, payload::Verb},
+    model::{AccessEvent, DoorId, Now, Outcome, Publication, Qos, Reason, ScenarioId, Target},
+};
+
+/// Events older than this are evidence, not news.
+const NEWS: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
+/// The topics of a door or scenario that are retained.
+const DOOR_LEAVES: [&str; 4] = ["state", "availability", "position", "attributes"];
+const SCENARIO_LEAVES: [&str; 3] = ["state", "availability", "attributes"];
+
+impl Bridge {
+    /// Brings everything that is shown in line with what is known. Cheap where nothing changed, and safe to repeat.
+    pub(super) fn settle(&mut self, now: Now) {
+        self.doors.expire(now);
+        let effects = self.commands.expire(now);
+        self.perform(effects, now);
+        if self.scenarios.take_coverage_changed() {
+            self.doors.cover(&self.scenarios.covered(), now);
+        }
+        self.compare_health(now);
+        let announced = self.doors.take_announced();
+        let gone = self.doors.take_gone();
+        if self.scenarios.take_announced() | !announced.is_empty() | !gone.is_empty() {
+            self.announce_scenarios();
+        }
+        for id in gone {
+            tracing::info!(door_id = %id, "a door is gone");
+            let notice = self.announcements.retract_door(&id);
+            self.publish_notice(Rank::Discovery, notice);
+            self.withdraw(&Target::Door(id), &DOOR_LEAVES);
+        }
+        for id in self.scenarios.take_gone() {
+            tracing::info!(scenario_id = %id, "a scenario is gone");
+            self.withdraw(&Target::Scenario(id), &SCENARIO_LEAVES);
+        }
+        for id in announced {
+            self.announce_door(&id);
+        }
+        for id in self.doors.take_changed() {
+            self.show_door(&id);
+        }
+        for id in self.scenarios.take_changed() {
+            self.show_scenario(&id);
+        }
+    }
+
+    /// Wants a text to be retained.
+    pub(super) fn show(&mut self, rank: Rank, topic: String, text: impl Into<Bytes>) {
+        self.retained.set(rank, Qos::AtLeastOnce, topic, text.into());
+    }
+
+    /// Announces the gateway and the scenarios.
+    pub(super) fn announce_scenarios(&mut self) {
+        let (parent, children) =
+            self.announcements.scenarios(&self.settings.announcer, &self.scenarios, &self.doors);
+        self.publish_notice(Rank::Parent, parent);
+        self.publish_notice(Rank::Discovery, children);
+    }
+
+    /// Says what came of a command, and remembers it.
+    pub(super) fn report(&mut self, report: &Report, now: Now) {
+        self.ids.note(report);
+        if report.finished_at.is_some() {
+            self.books.end(report.outcome);
+            self.note_command(report, now);
+        }
+        log(report);
+        self.say(report);
+    }
+
+    /// Publishes a result where its sender and everybody else looks for it.
+    pub(super) fn say(&mut self, report: &Report) {
+        let result = |topic, correlation| Publication {
+            topic,
+            payload: report.payload(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            correlation,
+        };
+        self.outbox.push(result(self.topics.of(&report.origin.target, "result"), None));
+        if let Some(response) = &report.origin.response {
+            self.outbox.push(result(response.topic.clone(), response.correlation.clone()));
+        }
+    }
+
+    /// Publishes an access event that is news.
+    pub(super) fn tell_event(&mut self, event: &AccessEvent, now: Now) {
+        let Some(door) = event.door.as_ref().filter(|door| self.doors.listed(door).is_some()) else { return };
+        if now.utc.duration_since(event.at) > NEWS {
+            return;
+        }
+        self.outbox.push(Publication {
+            topic: self.topics.of(&Target::Door(door.clone()), "event"),
+            payload: view::bytes_of(&event::payload(event)),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            correlation: None,
+        });
+    }
+
+    fn compare_health(&mut self, now: Now) {
+        let fresh = |list| self.poller.is_fresh(list, now);
+        // Where the key may not read events there is no evidence to go stale, and the doors are still there.
+        let events = fresh(List::Events) || self.poller.is_barred(List::Events);
+        let health = Health {
+            commandable: self.link.is_commandable(now.mono),
+            doors: fresh(List::Doors) && events,
+            scenarios: fresh(List::Scenarios),
+        };
+        // Doors and scenarios that an earlier run left on the broker must not come alive before they were read.
+        let settled = |list| self.poller.last_good(list).is_some() || self.poller.is_barred(list);
+        let api_online = !List::ALL.into_iter().any(|list| self.poller.is_revoked(list))
+            && List::ALL.into_iter().any(fresh)
+            && [List::Doors, List::Scenarios].into_iter().all(settled);
+        let old = std::mem::replace(&mut self.health, health);
+        if std::mem::replace(&mut self.api_online, api_online) != api_online {
+            self.show(Rank::Api, self.topics.api_availability(), view::online_word(api_online));
+            if api_online {
+                tracing::info!("the vendor's API answers");
+            } else {
+                let cause =
+                    List::ALL.into_iter().find_map(|list| self.poller.trouble(list)).map(Trouble::text);
+                tracing::warn!(
+                    cause,
+                    "the vendor's API does not answer; doors and scenarios are shown as unavailable"
+                );
+            }
+        }
+        if (old.commandable, old.doors) != (health.commandable, health.doors) {
+            self.doors.touch_all();
+        }
+        if (old.commandable, old.scenarios) != (health.commandable, health.scenarios) {
+            self.scenarios.touch_all();
+        }
+    }
+
+    fn announce_door(&mut self, id: &DoorId) {
+        let Some((door, _)) = self.doors.listed(id) else { return };
+        let settings = self.settings.door_settings.get(id);
+        let chosen = settings.and_then(|settings| settings.name.as_deref());
+        let unlock = settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock);
+        let notice = self.announcements.door(&self.settings.announcer, door, chosen, unlock);
+        self.publish_notice(Rank::Discovery, notice);
+    }
+
+    fn show_door(&mut self, id: &DoorId) {
+        let Some((door, record)) = self.doors.listed(id) else { return };
+        let cut_off = self.doors.is_cut_off(door);
+        let online = self.health.commandable && self.health.doors && !cut_off;
+        let state = view::lock_word(record.shown().lock);
+        let position = view::position_word(record);
+        let attributes = view::door_attributes(door, record, cut_off);
+        let target = Target::Door(id.clone());
+        self.show(Rank::State, self.topics.of(&target, "state"), state);
+        self.show(Rank::State, self.topics.of(&target, "position"), position);
+        self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
+        self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
+    }
+
+    fn show_scenario(&mut self, id: &ScenarioId) {
+        let Some(record) = self.scenarios.get(id) else { return };
+        let online = self.health.commandable && self.health.scenarios;
+        let state = view::scenario_word(&record.scenario.state);
+        let attributes = view::scenario_attributes(record);
+        let target = Target::Scenario(id.clone());
+        self.show(Rank::State, self.topics.of(&target, "state"), state);
+        self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
+        self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
+    }
+
+    fn withdraw(&mut self, target: &Target, leaves: &[&str]) {
+        for leaf in leaves {
+            self.retained.withdraw(&self.topics.of(target, leaf));
+        }
+    }
+
+    fn publish_notice(&mut self, rank: Rank, notice: Notice) {
+        for topic in notice.cleared {
+            self.retained.withdraw(&topic);
+        }
+        for (topic, message) in notice.messages {
+            self.show(rank, topic, view::bytes_of(&message));
+        }
+    }
+
+    fn note_command(&mut self, report: &Report, now: Now) {
+        let counts = report.origin.passed && report.outcome != Outcome::Merged;
+        let Some(verb) = report.origin.verb.filter(|_| counts) else { return };
+        let last = LastCommand { action: verb.word(), outcome: report.outcome.word(), at: now.utc };
+        match &report.origin.target {
+            Target::Door(id) => self.doors.note_command(id, last),
+            Target::Scenario(id) => self.scenarios.note_command(id, last),
+        }
+    }
+}
+
+fn log(report: &Report) {
+    let action = report.origin.verb.map_or("?", Verb::word);
+    let (target, outcome) = (report.origin.target.path(), report.outcome.word());
+    let (id, by) = (report.origin.id.as_deref(), report.origin.by.as_deref());
+    let (reason, message) = (report.reason.map(Reason::word), &report.message);
+    match report.outcome {
+        Outcome::Accepted | Outcome::Done | Outcome::Refused | Outcome::Expired | Outcome::Merged => {
+            tracing::info!(%target, action, outcome, id, by, reason, "{message}");
+        }
+        Outcome::Failed | Outcome::Unknown => {
+            tracing::warn!(%target, action, outcome, id, by, reason, "{message}");
+        }
+    }
+}

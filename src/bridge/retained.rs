@@ -1,0 +1,226 @@
+//! What the broker should hold, against what this MQTT session was given; and the queue of what is said once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use crate::model::{Publication, Qos};
+
+/// The order in which retained topics are published after a connect, so that Home Assistant never shows a stale
+/// value as live: what an entity is, then its value, then whether it can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// A discovery config that others name as their parent.
+    Parent,
+    /// Any other discovery config.
+    Discovery,
+    /// States and attributes.
+    State,
+    /// Availability of a door or scenario.
+    Availability,
+    /// Availability of the vendor's API.
+    Api,
+    /// Availability of the gateway.
+    Gateway,
+}
+
+#[derive(Debug)]
+struct Entry {
+    rank: Rank,
+    qos: Qos,
+    /// What the broker should hold; `None` to withdraw the topic.
+    wanted: Option<Bytes>,
+    /// What this session was given; `None` if nothing.
+    given: Option<Bytes>,
+}
+
+/// Retained topics as a desired map. Reconnect, broker loss and Home Assistant's restart are one thing to it: forget
+/// what the session was given, and let the difference be published.
+#[derive(Debug, Default)]
+pub(super) struct Retained {
+    topics: BTreeMap<String, Entry>,
+    dirty: BTreeSet<(Rank, String)>,
+}
+
+impl Retained {
+    /// Wants `payload` to be held under `topic`.
+    pub(super) fn set(&mut self, rank: Rank, qos: Qos, topic: String, payload: Bytes) {
+        if let Some(entry) = self.topics.get_mut(&topic) {
+            if entry.wanted.as_ref() == Some(&payload) {
+                return;
+            }
+            let old = std::mem::replace(&mut entry.rank, rank);
+            entry.qos = qos;
+            entry.wanted = Some(payload);
+            if old != rank {
+                self.dirty.remove(&(old, topic.clone()));
+            }
+        } else {
+            let entry = Entry { rank, qos, wanted: Some(payload), given: None };
+            self.topics.insert(topic.clone(), entry);
+        }
+        self.dirty.insert((rank, topic));
+    }
+
+    /// Wants nothing to be held under `topic`.
+    pub(super) fn withdraw(&mut self, topic: &str) {
+        if let Some(entry) = self.topics.get_mut(topic)
+            && entry.wanted.take().is_some()
+        {
+            self.dirty.insert((entry.rank, topic.to_owned()));
+        }
+    }
+
+    /// A new session: what an earlier one was given may never have reached the broker, withdrawals included.
+    pub(super) fn begin_session(&mut self) {
+        for (topic, entry) in &mut self.topics {
+            entry.given = None;
+            self.dirty.insert((entry.rank, topic.clone()));
+        }
+    }
+
+    /// Publishes all that is wanted again, for a consumer that lost it. Withdrawals are not repeated: to such a
+    /// consumer they would name things it does not know.
+    pub(super) fn repeat(&mut self) {
+        for (topic, entry) in self.topics.iter_mut().filter(|(_, entry)| entry.wanted.is_some()) {
+            entry.given = None;
+            self.dirty.insert((entry.rank, topic.clone()));
+        }
+    }
+
+    /// The next difference, which then counts as given.
+    pub(super) fn next(&mut self) -> Option<Publication> {
+        while let Some((_, topic)) = self.dirty.pop_first() {
+            let Some(entry) = self.topics.get_mut(&topic) else { continue };
+            if entry.wanted.is_some() && entry.wanted == entry.given {
+                continue;
+            }
+            let qos = entry.qos;
+            // A withdrawn topic is kept, to be withdrawn once more in the next session.
+            entry.given.clone_from(&entry.wanted);
+            let payload = entry.wanted.clone().unwrap_or_default();
+            return Some(Publication { topic, payload, qos, retain: true, correlation: None });
+        }
+        None
+    }
+
+    /// Whether something waits to be published.
+    pub(super) fn is_settled(&self) -> bool {
+        self.dirty.is_empty()
+    }
+}
+
+/// Messages that are said once and not retained: results and access events.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: VecDeque<Publication>,
+    dropped: u64,
+}
+
+impl Outbox {
+    /// More than any burst the vendor's budget allows within an outage worth waiting for.
+    const CAPACITY: usize = 10_000;
+
+    /// Queues a message; at the bound the oldest one is dropped and counted.
+    pub(super) fn push(&mut self, publication: Publication) {
+        if self.queue.len() >= Self::CAPACITY {
+            self.queue.pop_front();
+            if self.dropped == 0 {
+                tracing::warn!(
+                    capacity = Self::CAPACITY,
+                    "too many unsent results and events; the oldest are dropped"
+                );
+            }
+            self.dropped += 1;
+        }
+        self.queue.push_back(publication);
+    }
+
+    /// The oldest message.
+    pub(super) fn pop(&mut self) -> Option<Publication> {
+        self.queue.pop_front()
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(retained: &mut Retained, rank: Rank, topic: &str, payload: &'static str) {
+        retained.set(rank, Qos::AtLeastOnce, topic.to_owned(), Bytes::from_static(payload.as_bytes()));
+    }
+
+    fn drain(retained: &mut Retained) -> Vec<(String, String)> {
+        std::iter::from_fn(|| retained.next())
+            .map(|p| (p.topic, String::from_utf8(p.payload.to_vec()).unwrap()))
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(t, p)| ((*t).to_owned(), (*p).to_owned())).collect()
+    }
+
+    #[test]
+    fn publishes_differences_only_and_by_rank() {
+        let mut retained = Retained::default();
+        set(&mut retained, Rank::Gateway, "a", "online");
+        set(&mut retained, Rank::State, "z", "LOCKED");
+        set(&mut retained, Rank::Discovery, "m", "{}");
+        assert_eq!(drain(&mut retained), pairs(&[("m", "{}"), ("z", "LOCKED"), ("a", "online")]));
+        set(&mut retained, Rank::State, "z", "LOCKED");
+        assert_eq!(drain(&mut retained), pairs(&[]));
+        set(&mut retained, Rank::State, "z", "UNLOCKED");
+        set(&mut retained, Rank::State, "z", "LOCKED");
+        assert_eq!(drain(&mut retained), pairs(&[]), "there and back is no difference");
+    }
+
+    #[test]
+    fn a_forgotten_session_is_filled_again_and_withdrawn_topics_are_cleared_once() {
+        let mut retained = Retained::default();
+        set(&mut retained, Rank::State, "a", "1");
+        set(&mut retained, Rank::State, "b", "2");
+        drain(&mut retained);
+        retained.withdraw("b");
+        retained.withdraw("never");
+        assert_eq!(drain(&mut retained), pairs(&[("b", "")]));
+        retained.repeat();
+        assert_eq!(drain(&mut retained), pairs(&[("a", "1")]));
+        retained.begin_session();
+        assert_eq!(
+            drain(&mut retained),
+            pairs(&[("a", "1"), ("b", "")]),
+            "the withdrawal may have been lost"
+        );
+        set(&mut retained, Rank::State, "b", "3");
+        assert_eq!(drain(&mut retained), pairs(&[("b", "3")]));
+    }
+
+    #[test]
+    fn a_topic_withdrawn_before_it_was_given_is_still_cleared() {
+        let mut retained = Retained::default();
+        set(&mut retained, Rank::State, "a", "1");
+        retained.withdraw("a");
+        assert_eq!(drain(&mut retained), pairs(&[("a", "")]));
+    }
+
+    #[test]
+    fn the_outbox_is_bounded_and_keeps_the_newest() {
+        let mut outbox = Outbox::default();
+        for i in 0..=Outbox::CAPACITY {
+            outbox.push(Publication {
+                topic: i.to_string(),
+                payload: Bytes::new(),
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                correlation: None,
+            });
+        }
+        assert_eq!(outbox.pop().unwrap().topic, "1");
+        assert_eq!(outbox.dropped, 1);
+    }
+}

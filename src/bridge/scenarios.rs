@@ -1,0 +1,186 @@
+//! Scenarios: what the list last said of each. Never what was hoped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
+
+use jiff::Timestamp;
+
+use super::{doors::LastCommand, roster::Roster, settings::Selection};
+use crate::model::{CallId, DoorId, Inventory, Now, Scenario, ScenarioId, ScenarioState};
+
+/// What is known of one scenario.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) scenario: Scenario,
+    pub(super) last_command: Option<LastCommand>,
+    /// The last act that was sent: a list that was asked for before it proves nothing about what it did.
+    last_act: Option<CallId>,
+    /// When it was last seen inactive.
+    inactive_at: Option<Timestamp>,
+    /// When it became active, while it is.
+    activated: Option<Activation>,
+}
+
+/// When a scenario became active, as far as the lists tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Activation {
+    /// The last reading that showed it inactive, if one did.
+    pub(super) after: Option<Timestamp>,
+    /// The first reading that showed it active.
+    pub(super) by: Timestamp,
+}
+
+impl Record {
+    fn new(scenario: Scenario, now: Now) -> Self {
+        let mut record =
+            Self { scenario, last_command: None, last_act: None, inactive_at: None, activated: None };
+        record.note_state(now);
+        record
+    }
+
+    fn note_state(&mut self, now: Now) {
+        match self.scenario.state {
+            ScenarioState::Active => {
+                self.activated.get_or_insert(Activation { after: self.inactive_at, by: now.utc });
+            }
+            ScenarioState::Inactive => {
+                self.inactive_at = Some(now.utc);
+                self.activated = None;
+            }
+            ScenarioState::Unknown(_) => self.activated = None,
+        }
+    }
+}
+
+/// All scenarios.
+#[derive(Debug, Default)]
+pub(super) struct Scenarios {
+    records: BTreeMap<ScenarioId, Record>,
+    roster: Roster<ScenarioId>,
+    changed: BTreeSet<ScenarioId>,
+    announced: bool,
+    gone: Vec<ScenarioId>,
+    coverage_changed: bool,
+}
+
+impl Scenarios {
+    /// The scenario, if it is listed.
+    pub(super) fn get(&self, id: &ScenarioId) -> Option<&Record> {
+        self.records.get(id)
+    }
+
+    /// All listed scenarios.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ScenarioId, &Record)> {
+        self.records.iter()
+    }
+
+    /// How many scenarios are listed.
+    pub(super) fn count(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Scenarios whose shown state may have changed since the last time.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<ScenarioId> {
+        mem::take(&mut self.changed)
+    }
+
+    /// Whether scenarios came, went, or got another name or site since the last time.
+    pub(super) fn take_announced(&mut self) -> bool {
+        mem::take(&mut self.announced)
+    }
+
+    /// Scenarios that are gone since the last time.
+    pub(super) fn take_gone(&mut self) -> Vec<ScenarioId> {
+        mem::take(&mut self.gone)
+    }
+
+    /// Whether other doors are locked by scenarios than the last time.
+    pub(super) fn take_coverage_changed(&mut self) -> bool {
+        mem::take(&mut self.coverage_changed)
+    }
+
+    /// All scenarios may look different.
+    pub(super) fn touch_all(&mut self) {
+        self.changed.extend(self.records.keys().cloned());
+    }
+
+    /// The doors that active scenarios lock, each with the newest activation.
+    pub(super) fn covered(&self) -> BTreeMap<DoorId, Activation> {
+        let mut covered: BTreeMap<DoorId, Activation> = BTreeMap::new();
+        for record in self.records.values() {
+            let Some(activated) = record.activated else { continue };
+            for door in &record.scenario.doors_to_lock {
+                let newest = covered.entry(door.clone()).or_insert(activated);
+                if newest.by < activated.by {
+                    *newest = activated;
+                }
+            }
+        }
+        covered
+    }
+
+    /// Takes one complete list; `read` names the call that asked for it.
+    pub(super) fn observe(
+        &mut self,
+        list: Inventory<Scenario>,
+        takes: &Selection<ScenarioId>,
+        read: CallId,
+        now: Now,
+    ) {
+        let complete = list.skipped.is_empty();
+        let listed: BTreeSet<ScenarioId> = list.items.iter().map(|scenario| scenario.id.clone()).collect();
+        for mut scenario in list.items.into_iter().filter(|scenario| takes.takes(&scenario.id)) {
+            let id = scenario.id.clone();
+            let Some(record) = self.records.get_mut(&id) else {
+                self.coverage_changed |= scenario.state == ScenarioState::Active;
+                self.announced = true;
+                self.changed.insert(id.clone());
+                self.records.insert(id, Record::new(scenario, now));
+                continue;
+            };
+            let old = &record.scenario;
+            if record.last_act.is_some_and(|act| read < act) {
+                scenario.state = old.state.clone();
+            }
+            if *old == scenario {
+                // A list from before an act shows nothing that is still true.
+                if record.last_act.is_none_or(|act| read > act) {
+                    record.note_state(now);
+                }
+                continue;
+            }
+            self.coverage_changed |=
+                old.state != scenario.state || old.doors_to_lock != scenario.doors_to_lock;
+            self.announced |= old.name != scenario.name || old.sites != scenario.sites;
+            record.scenario = scenario;
+            record.note_state(now);
+            self.changed.insert(id);
+        }
+        if !complete {
+            return;
+        }
+        for id in self.roster.observe(self.records.keys(), &listed, now.mono) {
+            self.records.remove(&id);
+            self.coverage_changed = true;
+            self.announced = true;
+            self.gone.push(id);
+        }
+    }
+
+    /// An activate or release was sent.
+    pub(super) fn note_act(&mut self, id: &ScenarioId, call: CallId) {
+        if let Some(record) = self.records.get_mut(id) {
+            record.last_act = Some(call);
+        }
+    }
+
+    /// Remembers how a command ended.
+    pub(super) fn note_command(&mut self, id: &ScenarioId, last: LastCommand) {
+        if let Some(record) = self.records.get_mut(id) {
+            record.last_command = Some(last);
+            self.changed.insert(id.clone());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the owner decided, as the core needs it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    hass::Announcer,
+    model::{DoorId, ScenarioId},
+};
+
+/// What the owner decided.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Topics and discovery.
+    pub announcer: Announcer,
+    /// Where Home Assistant says that it is there.
+    pub birth: Birth,
+    /// How often the vendor is asked.
+    pub polls: Polls,
+    /// What commands may do.
+    pub commands: CommandSettings,
+    /// Which doors are shown.
+    pub doors: Selection<DoorId>,
+    /// Per-door decisions.
+    pub door_settings: BTreeMap<DoorId, DoorSettings>,
+    /// Whether a door without evidence is shown as locked.
+    pub assume_locked: bool,
+    /// Which scenarios are shown.
+    pub scenarios: Selection<ScenarioId>,
+}
+
+/// Home Assistant's birth message.
+#[derive(Debug, Clone)]
+pub struct Birth {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: String,
+}
+
+/// Poll intervals.
+#[derive(Debug, Clone, Copy)]
+pub struct Polls {
+    /// Of the list of doors.
+    pub doors: Duration,
+    /// Of the list of scenarios.
+    pub scenarios: Duration,
+    /// Of access events.
+    pub events: Duration,
+}
+
+/// What commands may do.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandSettings {
+    /// Whether doors may be unlocked.
+    pub unlock: bool,
+    /// Whether scenarios may be activated.
+    pub activate: bool,
+    /// Whether scenarios may be released.
+    pub release: bool,
+    /// How old an opening command may be when it is sent.
+    pub max_age: Duration,
+}
+
+/// Decisions for one door; `None` follows the general one.
+#[derive(Debug, Clone, Default)]
+pub struct DoorSettings {
+    /// The name to show.
+    pub name: Option<String>,
+    /// Whether it may be unlocked.
+    pub unlock: Option<bool>,
+    /// Whether it is shown as locked without evidence.
+    pub assume_locked: Option<bool>,
+}
+
+/// A filter by id.
+#[derive(Debug, Clone)]
+pub struct Selection<K> {
+    /// Only these; all where empty.
+    pub include: BTreeSet<K>,
+    /// Never these.
+    pub exclude: BTreeSet<K>,
+}
+
+impl<K> Default for Selection<K> {
+    fn default() -> Self {
+        Self { include: BTreeSet::new(), exclude: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord> Selection<K> {
+    /// Whether the id passes.
+    pub fn takes(&self, id: &K) -> bool {
+        !self.exclude.contains(id) && (self.include.is_empty() || self.include.contains(id))
+    }
+}

@@ -1,0 +1,130 @@
+//! What is shown: payloads of states and attributes, made from what is known.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    doors::{self, LastCommand, Lock, Source},
+    scenarios,
+};
+use crate::{
+    hass::{name, payload},
+    model::{Door, DoorId, Position, ScenarioState, SiteId},
+};
+
+/// How many door ids the attributes of a scenario list; Home Assistant's recorder drops attributes beyond 16 KiB.
+const MAX_LISTED_DOORS: usize = 200;
+
+/// The name to show for a door.
+pub(super) fn door_name(door: &Door, chosen: Option<&str>) -> String {
+    chosen
+        .and_then(name::shown)
+        .or_else(|| door.name.as_deref().and_then(name::shown))
+        .unwrap_or_else(|| format!("Door {}", short(door.id.as_str())))
+}
+
+/// The name to show for a scenario.
+pub(super) fn scenario_name(record: &scenarios::Record) -> String {
+    let scenario = &record.scenario;
+    scenario
+        .name
+        .as_deref()
+        .and_then(name::shown)
+        .unwrap_or_else(|| format!("Scenario {}", short(scenario.id.as_str())))
+}
+
+/// The word of a lock state; `payload::UNKNOWN` where there is no proof.
+pub(super) const fn lock_word(lock: Lock) -> &'static str {
+    match lock {
+        Lock::Locked => "LOCKED",
+        Lock::Unlocked => "UNLOCKED",
+        Lock::Unlocking => "UNLOCKING",
+        Lock::Unknown => payload::UNKNOWN,
+    }
+}
+
+/// The word of a position.
+pub(super) fn position_word(record: &doors::Record) -> &'static str {
+    match record.position() {
+        Some((Position::Open, _)) => "ON",
+        Some((Position::Closed, _)) => "OFF",
+        None => payload::UNKNOWN,
+    }
+}
+
+/// The word of a scenario's state: what is not known is never shown as inactive.
+pub(super) const fn scenario_word(state: &ScenarioState) -> &'static str {
+    match state {
+        ScenarioState::Active => "ON",
+        ScenarioState::Inactive => "OFF",
+        ScenarioState::Unknown(_) => payload::UNKNOWN,
+    }
+}
+
+/// The word of an availability.
+pub(super) const fn online_word(online: bool) -> &'static str {
+    if online { payload::ONLINE } else { payload::OFFLINE }
+}
+
+/// The attributes of a door. Nothing in it changes by the mere passing of time.
+pub(super) fn door_attributes(door: &Door, record: &doors::Record, cut_off: bool) -> Bytes {
+    let shown = record.shown();
+    let unlocking = shown.source == Source::Command && matches!(shown.lock, Lock::Unlocking | Lock::Unlocked);
+    let confirmed = (shown.source == Source::Event).then_some(shown.at).flatten();
+    bytes_of(&json!({
+        "name": door.name.as_deref().and_then(name::shown),
+        "site": door.site.as_ref().and_then(|site| site.name.as_deref()).and_then(name::shown),
+        "site_id": door.site.as_ref().map(|site| site.id.as_str()),
+        "controller": door.controller.as_ref().and_then(|controller| controller.name.as_deref()).and_then(name::shown),
+        "api_control_enabled": door.api_control,
+        "state_source": shown.source.word(),
+        "state_time": shown.at.map(time),
+        "target": unlocking.then_some("UNLOCKED"),
+        "last_confirmed": confirmed.map(time),
+        "relock_due": shown.relock_due.map(time),
+        "position_time": record.position().map(|(_, at)| time(at)),
+        "controller_offline": cut_off,
+        "last_command": record.last_command.as_ref().map(command),
+    }))
+}
+
+/// The attributes of a scenario.
+pub(super) fn scenario_attributes(record: &scenarios::Record) -> Bytes {
+    let scenario = &record.scenario;
+    let state = match &scenario.state {
+        ScenarioState::Active => Some("ACTIVE"),
+        ScenarioState::Inactive => Some("INACTIVE"),
+        ScenarioState::Unknown(word) => word.as_deref(),
+    };
+    let doors: Vec<&str> = scenario.doors_to_lock.iter().take(MAX_LISTED_DOORS).map(DoorId::as_str).collect();
+    bytes_of(&json!({
+        "name": scenario.name.as_deref().and_then(name::shown),
+        "type": scenario.kind,
+        "vendor_state": state,
+        "site_ids": scenario.sites.iter().map(SiteId::as_str).collect::<Vec<_>>(),
+        "message": scenario.message.as_deref().and_then(name::shown),
+        "doors_to_lock": doors,
+        "doors_to_lock_count": scenario.doors_to_lock.len(),
+        "last_command": record.last_command.as_ref().map(command),
+    }))
+}
+
+/// A time for programs and people: RFC 3339 in UTC, whole milliseconds at most.
+pub(super) fn time(at: Timestamp) -> String {
+    let digits = if at.subsec_nanosecond() == 0 { 0 } else { 3 };
+    format!("{at:.digits$}")
+}
+
+/// JSON as payload.
+pub(super) fn bytes_of(value: &Value) -> Bytes {
+    value.to_string().into()
+}
+
+fn command(last: &LastCommand) -> Value {
+    json!({ "action": last.action, "outcome": last.outcome, "time": time(last.at) })
+}
+
+fn short(id: &str) -> String {
+    id.chars().take(8).collect()
+}

@@ -1,0 +1,357 @@
+//! Discovery messages: what Home Assistant is told about each device.
+//!
+//! Every option is written out where a consumer other than Home Assistant has another default; no templates but the
+//! one that stamps commands, no nulls but the name of a main entity, no unknown keys.
+
+use serde_json::{Map, Value, json};
+
+use super::Topics;
+use crate::model::{DoorId, ScenarioId, SiteId, Target};
+
+/// Renders a command as JSON with an id and an issue time, so that its age and repeats can be judged on any broker.
+const STAMP: &str = "{{ {'action': value, 'id': 'ha-' ~ (now().timestamp() * 1000) | int ~ '-' ~ range(100000) | random, \
+                     'issued_at': now().timestamp()} | tojson }}";
+
+/// How Home Assistant is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// One message a device.
+    Device,
+    /// One message an entity.
+    Component,
+    /// Not at all.
+    Off,
+}
+
+/// What all discovery messages of one gateway share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcer {
+    /// How Home Assistant is told.
+    pub style: Style,
+    /// Home Assistant's discovery prefix, `homeassistant` by default.
+    pub prefix: String,
+    /// The topics the entities use.
+    pub topics: Topics,
+    /// Whether commands from Home Assistant carry an id and an issue time.
+    pub stamp_commands: bool,
+}
+
+/// One device with its entities.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Device {
+    /// Identifies the device for ever: also the name of its discovery topic.
+    identifier: String,
+    facts: Map<String, Value>,
+    availability: Vec<String>,
+    components: Vec<Component>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Component {
+    /// Identity within the device for ever.
+    key: String,
+    platform: &'static str,
+    unique_id: String,
+    /// `None` marks an entity that is to be removed.
+    options: Option<Map<String, Value>>,
+}
+
+/// What is told about a door.
+#[derive(Debug, Clone, Copy)]
+pub struct DoorFacts<'a> {
+    /// The door.
+    pub id: &'a DoorId,
+    /// What people call it.
+    pub name: &'a str,
+    /// What its entity ids are made from; unique among doors and scenarios.
+    pub slug: &'a str,
+    /// Whether the momentary unlock button is offered.
+    pub unlock: bool,
+}
+
+/// What is told about a scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct ScenarioFacts<'a> {
+    /// The scenario.
+    pub id: &'a ScenarioId,
+    /// What people call it.
+    pub name: &'a str,
+    /// What its entity ids are made from; unique among doors and scenarios.
+    pub slug: &'a str,
+}
+
+impl Announcer {
+    /// Identifies the gateway's device for ever; made from the base topic, which no two gateways of a broker share.
+    pub fn gateway_identifier(&self) -> String {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        format!("verkada2mqtt_{}", self.topics.base().chars().map(safe).collect::<String>())
+    }
+
+    /// The device of a door: lock, momentary button, position, access events.
+    pub fn door(&self, door: DoorFacts<'_>) -> Device {
+        let DoorFacts { id, name, slug, unlock } = door;
+        let target = Target::Door(id.clone());
+        let mut device = Device::new(
+            format!("verkada2mqtt_door_{id}"),
+            name,
+            ("Verkada", "Access-controlled door"),
+            Some(&self.gateway_identifier()),
+            self.availability(Some(&target)),
+        );
+        let unique = |what: &str| format!("verkada2mqtt_{id}_{what}");
+        device.add(
+            "lock",
+            "lock",
+            unique("lock"),
+            self.stamped(json!({
+            "object_id": slug,
+                "name": null,
+                "state_topic": self.topics.of(&target, "state"),
+                "command_topic": self.topics.set(&target),
+                "json_attributes_topic": self.topics.of(&target, "attributes"),
+                "payload_lock": "LOCK", "payload_unlock": "UNLOCK",
+                "state_locked": "LOCKED", "state_unlocked": "UNLOCKED", "state_unlocking": "UNLOCKING",
+                "optimistic": false, "retain": false, "qos": 0,
+            })),
+        );
+        if unlock {
+            device.add(
+                "unlock",
+                "button",
+                unique("unlock"),
+                self.stamped(json!({
+                "object_id": format!("{slug}_unlock"),
+                    "name": "Unlock", "icon": "mdi:lock-open-variant",
+                    "command_topic": self.topics.set(&target), "payload_press": "UNLOCK",
+                    "enabled_by_default": false, "retain": false, "qos": 0,
+                })),
+            );
+        }
+        device.add("position", "binary_sensor", unique("position"), json!({
+"object_id": format!("{slug}_position"),
+            "name": "Position", "device_class": "door",
+            "state_topic": self.topics.of(&target, "position"), "payload_on": "ON", "payload_off": "OFF", "qos": 1,
+        }));
+        device.add(
+            "access",
+            "event",
+            unique("access"),
+            json!({
+            "object_id": format!("{slug}_access"),
+                "name": "Access", "icon": "mdi:badge-account",
+                "event_types": super::event::TYPES,
+                "state_topic": self.topics.of(&target, "event"), "qos": 1,
+            }),
+        );
+        device
+    }
+
+    /// The device of a site, for the scenarios that cover this site alone.
+    pub fn site(&self, id: &SiteId, name: &str) -> Device {
+        Device::new(
+            format!("verkada2mqtt_site_{id}"),
+            &format!("{name} access scenarios"),
+            ("Verkada", "Access site"),
+            Some(&self.gateway_identifier()),
+            self.availability(None),
+        )
+    }
+
+    /// The gateway's own device.
+    pub fn gateway(&self) -> Device {
+        let identifier = self.gateway_identifier();
+        let mut device = Device::new(
+            identifier.clone(),
+            "Verkada Gateway",
+            ("verkada2mqtt", "MQTT gateway"),
+            None,
+            vec![self.topics.availability()],
+        );
+        device.facts.insert("sw_version".to_owned(), json!(env!("CARGO_PKG_VERSION")));
+        let unique = |what: &str| format!("{identifier}_{what}");
+        device.add("connection", "binary_sensor", unique("connection"), json!({
+"object_id": "verkada_gateway_connection",
+            "name": "Connection", "device_class": "connectivity", "entity_category": "diagnostic",
+            "state_topic": self.topics.availability(), "payload_on": "online", "payload_off": "offline", "qos": 1,
+            "availability": [],
+        }));
+        device.add("api", "binary_sensor", unique("api"), json!({
+"object_id": "verkada_gateway_verkada_api",
+            "name": "Verkada API", "device_class": "connectivity", "entity_category": "diagnostic",
+            "state_topic": self.topics.api_availability(), "payload_on": "online", "payload_off": "offline", "qos": 1,
+        }));
+        device.add(
+            "version",
+            "sensor",
+            unique("version"),
+            json!({
+            "object_id": "verkada_gateway_version",
+                "name": "Version", "icon": "mdi:tag-outline", "entity_category": "diagnostic",
+                "state_topic": self.topics.bridge("version"), "qos": 1,
+            }),
+        );
+        device.add(
+            "last_poll",
+            "sensor",
+            unique("last_poll"),
+            json!({
+            "object_id": "verkada_gateway_last_poll",
+                "name": "Last poll", "device_class": "timestamp", "entity_category": "diagnostic",
+                "enabled_by_default": false, "state_topic": self.topics.bridge("last_poll"), "qos": 0,
+            }),
+        );
+        device.add("refresh", "button", unique("refresh"), json!({
+"object_id": "verkada_gateway_refresh",
+            "name": "Refresh", "icon": "mdi:refresh", "entity_category": "diagnostic",
+            "command_topic": self.topics.bridge("refresh/set"), "payload_press": "PRESS", "retain": false, "qos": 0,
+        }));
+        device
+    }
+
+    /// Adds the switch of a scenario to the device of its site, or of the gateway where it covers several sites.
+    pub fn add_scenario(&self, device: &mut Device, scenario: ScenarioFacts<'_>) {
+        let ScenarioFacts { id, name, slug } = scenario;
+        let target = Target::Scenario(id.clone());
+        device.add(
+            &format!("scenario_{id}"),
+            "switch",
+            format!("verkada2mqtt_{id}_scenario"),
+            self.stamped(json!({
+            "object_id": slug,
+                "name": name, "icon": "mdi:lock-alert",
+                "state_topic": self.topics.of(&target, "state"),
+                "command_topic": self.topics.set(&target),
+                "json_attributes_topic": self.topics.of(&target, "attributes"),
+                "payload_on": "ON", "payload_off": "OFF", "state_on": "ON", "state_off": "OFF",
+                "optimistic": false, "retain": false, "qos": 1,
+                "availability": entries(&self.availability(Some(&target))), "availability_mode": "all",
+            })),
+        );
+    }
+
+    /// Marks the switch of a scenario that is gone, so that Home Assistant removes it from a device that stays.
+    pub fn remove_scenario(&self, device: &mut Device, id: &ScenarioId) {
+        device.components.push(Component {
+            key: format!("scenario_{id}"),
+            platform: "switch",
+            unique_id: format!("verkada2mqtt_{id}_scenario"),
+            options: None,
+        });
+    }
+
+    /// The retained messages that announce a device: topic and payload, the latter `None` where the topic is to be
+    /// cleared.
+    pub fn messages(&self, device: &Device) -> Vec<(String, Option<Value>)> {
+        match self.style {
+            Style::Device => vec![(self.device_topic(&device.identifier), Some(device.message()))],
+            Style::Component => device
+                .components
+                .iter()
+                .map(|component| {
+                    let topic =
+                        format!("{}/{}/{}/config", self.prefix, component.platform, component.unique_id);
+                    (topic, device.component_message(component))
+                })
+                .collect(),
+            Style::Off => Vec::new(),
+        }
+    }
+
+    /// Door or scenario (if any), API and gateway, in the order in which consumers that read only the last one are
+    /// served best.
+    fn availability(&self, target: Option<&Target>) -> Vec<String> {
+        let own = target.map(|target| self.topics.of(target, "availability"));
+        own.into_iter().chain([self.topics.api_availability(), self.topics.availability()]).collect()
+    }
+
+    fn device_topic(&self, identifier: &str) -> String {
+        format!("{}/device/{identifier}/config", self.prefix)
+    }
+
+    fn stamped(&self, mut options: Value) -> Value {
+        if self.stamp_commands
+            && let Some(options) = options.as_object_mut()
+        {
+            options.insert("command_template".to_owned(), json!(STAMP));
+        }
+        options
+    }
+}
+
+impl Device {
+    fn new(
+        identifier: String,
+        name: &str,
+        maker: (&str, &str),
+        via: Option<&str>,
+        availability: Vec<String>,
+    ) -> Self {
+        let facts = facts(&identifier, name, maker, via);
+        Self { identifier, facts, availability, components: Vec::new() }
+    }
+
+    /// Adds an entity; its options name the `object_id` that its entity id is made from.
+    fn add(&mut self, key: &str, platform: &'static str, unique_id: String, options: Value) {
+        let Value::Object(mut options) = options else { return };
+        // `object_id` is the older spelling, for Home Assistant before 2025.10; with both present no version warns.
+        if let Some(object_id) = options.get("object_id").and_then(Value::as_str) {
+            let entity_id = format!("{platform}.{object_id}");
+            options.insert("default_entity_id".to_owned(), json!(entity_id));
+        }
+        self.components.push(Component { key: key.to_owned(), platform, unique_id, options: Some(options) });
+    }
+
+    fn message(&self) -> Value {
+        let components: Map<String, Value> = self
+            .components
+            .iter()
+            .map(|component| {
+                let mut options = component.options.clone().unwrap_or_default();
+                if component.options.is_some() {
+                    options.insert("unique_id".to_owned(), json!(component.unique_id));
+                }
+                options.insert("platform".to_owned(), json!(component.platform));
+                (component.key.clone(), Value::Object(options))
+            })
+            .collect();
+        json!({
+            "device": self.facts, "origin": origin(), "components": components,
+            "availability": entries(&self.availability), "availability_mode": "all",
+        })
+    }
+
+    fn component_message(&self, component: &Component) -> Option<Value> {
+        let mut options = component.options.clone()?;
+        options.insert("unique_id".to_owned(), json!(component.unique_id));
+        options.insert("device".to_owned(), json!(self.facts));
+        options.insert("origin".to_owned(), origin());
+        if !options.contains_key("availability") {
+            options.insert("availability".to_owned(), entries(&self.availability));
+            options.insert("availability_mode".to_owned(), json!("all"));
+        }
+        Some(Value::Object(options))
+    }
+}
+
+fn facts(identifier: &str, name: &str, maker: (&str, &str), via: Option<&str>) -> Map<String, Value> {
+    let (manufacturer, model) = maker;
+    let mut facts = Map::new();
+    facts.insert("identifiers".to_owned(), json!([identifier]));
+    facts.insert("name".to_owned(), json!(name));
+    facts.insert("manufacturer".to_owned(), json!(manufacturer));
+    facts.insert("model".to_owned(), json!(model));
+    if let Some(via) = via {
+        facts.insert("via_device".to_owned(), json!(via));
+        facts.insert("configuration_url".to_owned(), json!("https://command.verkada.com/"));
+    }
+    facts
+}
+
+fn origin() -> Value {
+    json!({ "name": "verkada2mqtt", "sw_version": env!("CARGO_PKG_VERSION") })
+}
+
+fn entries(topics: &[String]) -> Value {
+    let entry = |topic: &String| json!({ "topic": topic, "payload_available": "online", "payload_not_available": "offline" });
+    Value::Array(topics.iter().map(entry).collect())
+}

@@ -1,0 +1,10 @@
+//! Home Assistant: discovery messages, topics and payloads, as functions from data to data.
+
+pub mod discovery;
+pub mod event;
+pub mod name;
+pub mod payload;
+mod topic;
+
+pub use discovery::{Announcer, Device, DoorFacts, ScenarioFacts, Style};
+pub use topic::{Destination, Topics};

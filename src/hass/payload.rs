@@ -1,0 +1,295 @@
+//! Payloads: the words of states, and the exact grammar of commands.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, de};
+
+/// The payload that an availability topic holds when all is well.
+pub const ONLINE: &str = "online";
+/// The payload that an availability topic holds otherwise.
+pub const OFFLINE: &str = "offline";
+/// What Home Assistant reads as *unknown* on any state topic.
+pub const UNKNOWN: &str = "None";
+/// The longest command that is read, in bytes.
+const MAX_COMMAND_BYTES: usize = 4096;
+/// The longest text member of a command, in characters.
+const MAX_TEXT_CHARS: usize = 128;
+
+/// What kind of target a command topic belongs to; it decides which words are allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Doors take `LOCK` and `UNLOCK`.
+    Door,
+    /// Scenarios take `ON` and `OFF`, or `ACTIVATE` and `RELEASE`.
+    Scenario,
+}
+
+/// The verb of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Unlock a door.
+    Unlock,
+    /// Lock a door: well-formed, although a momentary strike cannot do it.
+    Lock,
+    /// Start a scenario.
+    Activate,
+    /// End a scenario.
+    Release,
+}
+
+impl Verb {
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unlock => "unlock",
+            Self::Lock => "lock",
+            Self::Activate => "activate",
+            Self::Release => "release",
+        }
+    }
+}
+
+/// A well-formed command, before anything is decided about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// What is asked.
+    pub verb: Verb,
+    /// The caller's id for it.
+    pub id: Option<String>,
+    /// When it was issued, by the caller's clock.
+    pub issued_at: Option<Timestamp>,
+    /// Who says to have issued it.
+    pub by: Option<String>,
+}
+
+/// Why a payload is no command, in a sentence for its sender.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Malformed {
+    text: String,
+    /// The caller's id, where it can be read nevertheless, so that the sender finds the answer.
+    pub id: Option<String>,
+}
+
+impl Malformed {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), id: None }
+    }
+}
+
+impl Kind {
+    const fn allowed(self) -> &'static str {
+        match self {
+            Self::Door => "LOCK or UNLOCK",
+            Self::Scenario => "ON, OFF, ACTIVATE or RELEASE",
+        }
+    }
+
+    fn verb(self, word: &str) -> Option<Verb> {
+        let is = |known: &str| word.eq_ignore_ascii_case(known);
+        match self {
+            Self::Door if is("UNLOCK") => Some(Verb::Unlock),
+            Self::Door if is("LOCK") => Some(Verb::Lock),
+            Self::Scenario if is("ON") || is("ACTIVATE") => Some(Verb::Activate),
+            Self::Scenario if is("OFF") || is("RELEASE") => Some(Verb::Release),
+            Self::Door | Self::Scenario => None,
+        }
+    }
+}
+
+impl Order {
+    /// Reads a plain word (white space around it and its case do not matter) or a JSON object with `action` and, all
+    /// optional, `id`, `issued_at`, `code` and `by`.
+    ///
+    /// # Errors
+    /// Anything else; the sentence says what was read and what is allowed.
+    pub fn read(kind: Kind, payload: &[u8]) -> Result<Self, Malformed> {
+        if payload.len() > MAX_COMMAND_BYTES {
+            return Err(Malformed::new(format!(
+                "the command has {} bytes; allowed are {MAX_COMMAND_BYTES}",
+                payload.len()
+            )));
+        }
+        let text =
+            std::str::from_utf8(payload).map_err(|_| Malformed::new("the command is not UTF-8 text"))?;
+        let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
+        if text.is_empty() {
+            return Err(Malformed::new(format!(
+                "the command is empty; allowed are {}, or JSON",
+                kind.allowed()
+            )));
+        }
+        if text.starts_with('{') {
+            Self::read_json(kind, text).map_err(|malformed| Malformed { id: legible_id(text), ..malformed })
+        } else {
+            Self::read_word(kind, text)
+        }
+    }
+
+    fn read_word(kind: Kind, word: &str) -> Result<Self, Malformed> {
+        let verb = kind.verb(word).ok_or_else(|| unknown_word(kind, word))?;
+        Ok(Self { verb, id: None, issued_at: None, by: None })
+    }
+
+    fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
+        let raw: Raw = serde_json::from_str(text)
+            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let verb = kind.verb(&raw.action).ok_or_else(|| unknown_word(kind, &raw.action))?;
+        for (name, text) in [("id", &raw.id), ("by", &raw.by)] {
+            if let Some(text) = text
+                && !is_text(text)
+            {
+                return Err(Malformed::new(format!(
+                    "member {name} must have 1 to {MAX_TEXT_CHARS} characters and no control characters"
+                )));
+            }
+        }
+        Ok(Self { verb, id: raw.id, issued_at: raw.issued_at.map(|at| at.0), by: raw.by })
+    }
+}
+
+fn is_text(text: &str) -> bool {
+    !text.is_empty() && text.chars().count() <= MAX_TEXT_CHARS && !text.chars().any(char::is_control)
+}
+
+/// The id of a command that is malformed elsewhere.
+fn legible_id(text: &str) -> Option<String> {
+    let command: serde_json::Value = serde_json::from_str(text).ok()?;
+    command.get("id")?.as_str().filter(|id| is_text(id)).map(str::to_owned)
+}
+
+fn unknown_word(kind: Kind, word: &str) -> Malformed {
+    let shown: String = word.chars().take(40).collect();
+    Malformed::new(format!("{shown:?} is no command here; allowed are {}, or JSON", kind.allowed()))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    action: String,
+    id: Option<String>,
+    issued_at: Option<IssuedAt>,
+    #[serde(rename = "code")]
+    _code: Option<String>,
+    by: Option<String>,
+}
+
+struct IssuedAt(Timestamp);
+
+impl<'de> Deserialize<'de> for IssuedAt {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(IssuedAtVisitor)
+    }
+}
+
+struct IssuedAtVisitor;
+
+impl de::Visitor<'_> for IssuedAtVisitor {
+    type Value = IssuedAt;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("issued_at as Unix seconds or an RFC 3339 text with zone")
+    }
+
+    fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<IssuedAt, E> {
+        let seconds =
+            i64::try_from(seconds).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(seconds), &self))?;
+        self.visit_i64(seconds)
+    }
+
+    fn visit_i64<E: de::Error>(self, seconds: i64) -> Result<IssuedAt, E> {
+        Timestamp::from_second(seconds)
+            .map(IssuedAt)
+            .map_err(|_| E::invalid_value(de::Unexpected::Signed(seconds), &self))
+    }
+
+    fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<IssuedAt, E> {
+        jiff::SignedDuration::try_from_secs_f64(seconds)
+            .and_then(Timestamp::from_duration)
+            .map(IssuedAt)
+            .map_err(|_| E::invalid_value(de::Unexpected::Float(seconds), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<IssuedAt, E> {
+        text.parse().map(IssuedAt).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn verb(kind: Kind, payload: &str) -> Result<Verb, String> {
+        Order::read(kind, payload.as_bytes()).map(|order| order.verb).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn plain_words_are_read_exactly() {
+        for word in ["UNLOCK", "unlock", " Unlock\n"] {
+            assert_eq!(verb(Kind::Door, word), Ok(Verb::Unlock), "{word:?}");
+        }
+        assert_eq!(verb(Kind::Door, "LOCK"), Ok(Verb::Lock));
+        assert_eq!(verb(Kind::Scenario, "on"), Ok(Verb::Activate));
+        assert_eq!(verb(Kind::Scenario, "OFF"), Ok(Verb::Release));
+        for word in
+            ["UNLOCKED", "ON", "OPEN", "1", "true", "UNLOCK DOOR", "\u{feff}UNLOCK", "[]", "\"UNLOCK\""]
+        {
+            assert!(verb(Kind::Door, word).unwrap_err().contains("allowed are LOCK or UNLOCK"), "{word:?}");
+        }
+        assert!(verb(Kind::Scenario, "UNLOCK").is_err());
+        assert_eq!(
+            verb(Kind::Door, " ").unwrap_err(),
+            "the command is empty; allowed are LOCK or UNLOCK, or JSON"
+        );
+    }
+
+    #[test]
+    fn json_commands_carry_id_time_and_sender() {
+        let order = Order::read(
+            Kind::Door,
+            br#"{"action": "unlock", "id": "a1", "issued_at": 1764100000.25, "code": null, "by": "desk"}"#,
+        )
+        .unwrap();
+        assert_eq!(order.id.as_deref(), Some("a1"));
+        assert_eq!(order.by.as_deref(), Some("desk"));
+        assert_eq!(order.issued_at.unwrap().as_millisecond(), 1_764_100_000_250);
+        let text = r#"{"action":"OFF","issued_at":"2026-11-25T20:00:00+01:00"}"#;
+        assert_eq!(
+            Order::read(Kind::Scenario, text.as_bytes()).unwrap().issued_at.unwrap().to_string(),
+            "2026-11-25T19:00:00Z"
+        );
+    }
+
+    #[test]
+    fn wrong_json_is_refused_with_what_is_allowed() {
+        for (payload, part) in [
+            (r#"{"action":"unlock","colour":1}"#, "unknown field `colour`, expected one of"),
+            (r#"{"action":"unlock","action":"lock"}"#, "duplicate field `action`"),
+            (r#"{"id":"x"}"#, "missing field `action`"),
+            (r#"{"action":"unlock","issued_at":"yesterday"}"#, "expected issued_at as Unix seconds"),
+            (r#"{"action":"unlock","issued_at":1e300}"#, "expected issued_at as Unix seconds"),
+            (r#"{"action":"unlock","id":""}"#, "member id must have 1 to 128 characters"),
+            (r#"{"action":"unlock"} {}"#, "trailing characters"),
+            ("{", "EOF"),
+        ] {
+            let error = verb(Kind::Door, payload).unwrap_err();
+            assert!(error.contains(part), "{payload}: {error}");
+        }
+        let malformed = Order::read(Kind::Door, br#"{"action":"open","id":"a1"}"#).unwrap_err();
+        assert_eq!(malformed.id.as_deref(), Some("a1"), "the sender finds the answer");
+        let deep = format!("{{\"action\":{}", "[".repeat(4000));
+        assert!(verb(Kind::Door, &deep).is_err());
+        assert!(Order::read(Kind::Door, &[b'x'; 5000]).unwrap_err().to_string().contains("allowed are 4096"));
+        assert!(Order::read(Kind::Door, &[0xff, 0xfe]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_payload_panics_and_only_documented_words_pass(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(order) = Order::read(Kind::Door, &payload) {
+                prop_assert!(matches!(order.verb, Verb::Lock | Verb::Unlock));
+            }
+        }
+    }
+}

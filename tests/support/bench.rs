@@ -1,0 +1,372 @@
+//! A bench for the core: a fake clock, one input at a time, and every output of it as one line of text.
+//!
+//! Reads of lists are answered at once from what the bench holds, unless `auto` is off. A line that no test expected
+//! fails the test, at the latest when the bench is dropped.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use verkada2mqtt::{
+    bridge::{Birth, Bridge, CommandSettings, Input, Polls, Selection, Settings},
+    hass::{Announcer, Style, Topics},
+    model::{
+        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
+        LinkEvent, Message, Now, Outcome, Protocol, Publication, Qos, Reply, Request, Scenario,
+        ScenarioState, Site, Trace, Unlocked,
+    },
+};
+
+/// When every bench begins.
+pub(crate) const START: &str = "2026-11-25T12:00:00Z";
+
+/// Both clocks at the beginning.
+#[expect(clippy::disallowed_methods, reason = "a fake clock needs one real instant to count from")]
+pub(crate) fn start() -> Now {
+    Now { mono: Instant::now(), utc: START.parse().unwrap() }
+}
+
+/// Both clocks, later.
+pub(crate) fn later(now: Now, by: Duration) -> Now {
+    Now { mono: now.mono + by, utc: now.utc + by }
+}
+
+pub(crate) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) fn settings(style: Style) -> Settings {
+    Settings {
+        announcer: Announcer {
+            style,
+            prefix: "homeassistant".to_owned(),
+            topics: Topics::new("verkada"),
+            stamp_commands: true,
+        },
+        birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
+        polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5) },
+        commands: CommandSettings { unlock: true, activate: true, release: true, max_age: secs(10) },
+        doors: Selection::default(),
+        door_settings: BTreeMap::new(),
+        assume_locked: false,
+        scenarios: Selection::default(),
+    }
+}
+
+pub(crate) fn door(id: &str, name: &str) -> Door {
+    Door {
+        id: id.parse().unwrap(),
+        name: Some(name.to_owned()),
+        site: Some(Site { id: "site-1".parse().unwrap(), name: Some("HQ".to_owned()) }),
+        controller: Some(Controller { id: "acu-1".parse().unwrap(), name: Some("ACU".to_owned()) }),
+        api_control: Some(true),
+        time_zone: None,
+    }
+}
+
+pub(crate) fn scenario(id: &str, doors: &[&str]) -> Scenario {
+    Scenario {
+        id: id.parse().unwrap(),
+        name: Some("Lockdown".to_owned()),
+        kind: Some("lockdown".to_owned()),
+        state: ScenarioState::Inactive,
+        sites: vec!["site-1".parse().unwrap()],
+        doors_to_lock: doors.iter().map(|id| id.parse().unwrap()).collect(),
+        message: None,
+    }
+}
+
+pub(crate) fn event(id: &str, kind: EventKind, door: &str, at: Timestamp) -> AccessEvent {
+    AccessEvent {
+        id: id.parse().unwrap(),
+        kind,
+        word: format!("{kind:?}").to_lowercase(),
+        at,
+        door: Some(door.parse().unwrap()),
+        controller: None,
+        direction: None,
+        message: None,
+    }
+}
+
+pub(crate) fn inventory<T>(items: Vec<T>) -> Inventory<T> {
+    Inventory { items, skipped: Vec::new() }
+}
+
+pub(crate) fn trace() -> Trace {
+    Trace::new("the vendor does not play along")
+}
+
+pub(crate) fn unlocked(seconds: Option<u64>) -> Answer {
+    Answer::Unlocked(Unlocked { duration: seconds.map(secs) })
+}
+
+/// One line for one call.
+pub(crate) fn call_line(request: &Request) -> String {
+    match request {
+        Request::ListDoors => "doors".to_owned(),
+        Request::ListScenarios => "scenarios".to_owned(),
+        Request::ReadEvents { .. } => "events".to_owned(),
+        Request::Unlock { door } => format!("unlock {door}"),
+        Request::Activate { scenario } => format!("activate {scenario}"),
+        Request::Release { scenario } => format!("release {scenario}"),
+    }
+}
+
+/// One line for one publication: `=` retained, `!` not; JSON is shortened to what tells cases apart.
+pub(crate) fn line(publication: &Publication) -> String {
+    let mark = if publication.retain { '=' } else { '!' };
+    let topic = publication.topic.strip_prefix("verkada/").unwrap_or(&publication.topic);
+    let text = String::from_utf8(publication.payload.to_vec()).unwrap();
+    assert_eq!(publication.qos, Qos::AtLeastOnce, "{topic}");
+    let json = || serde_json::from_str::<Value>(&text).unwrap();
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    if topic.starts_with("homeassistant/") {
+        return format!("{mark}{topic}{}", if text.is_empty() { " cleared" } else { "" });
+    }
+    if topic.ends_with("/attributes") && !text.is_empty() {
+        let json = json();
+        let state = if topic.starts_with("door") { &json["state_source"] } else { &json["vendor_state"] };
+        return format!("{mark}{topic} {} {}", word(state), word(&json["last_command"]["outcome"]));
+    }
+    if topic.ends_with("/result") || text.starts_with("{\"action\"") {
+        let json = json();
+        return format!(
+            "{mark}{topic} {} {} {}",
+            word(&json["action"]),
+            word(&json["outcome"]),
+            word(&json["reason"])
+        );
+    }
+    if topic.ends_with("/event") {
+        return format!("{mark}{topic} {}", word(&json()["event_type"]));
+    }
+    format!("{mark}{topic} {text}")
+}
+
+/// The core under a fake clock.
+pub(crate) struct Bench {
+    pub(crate) bridge: Bridge,
+    pub(crate) now: Now,
+    /// What the lists answer.
+    pub(crate) doors: Vec<Door>,
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) events: Vec<AccessEvent>,
+    /// Whether reads of lists are answered at once and leave no line.
+    pub(crate) auto: bool,
+    /// Calls that wait for their reply.
+    pub(crate) open: Vec<Call>,
+    /// How many reads were answered.
+    pub(crate) reads: BTreeMap<String, usize>,
+    /// Every publication so far.
+    pub(crate) published: Vec<Publication>,
+    log: Vec<String>,
+    /// Commands fed, and terminal results seen on result topics.
+    fed: u64,
+}
+
+impl Bench {
+    /// A core that was just made.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let now = start();
+        Self {
+            bridge: Bridge::new(settings, 7, now),
+            now,
+            doors: vec![door("d-1", "Front Door")],
+            scenarios: vec![scenario("s-1", &["d-1"])],
+            events: Vec::new(),
+            auto: true,
+            open: Vec::new(),
+            reads: BTreeMap::new(),
+            published: Vec::new(),
+            log: Vec::new(),
+            fed: 0,
+        }
+    }
+
+    /// A core that has read all lists and has a proven session; what it said on the way is dropped.
+    pub(crate) fn settled() -> Self {
+        Self::settled_with(settings(Style::Device), |_| {})
+    }
+
+    pub(crate) fn settled_with(settings: Settings, prepare: impl FnOnce(&mut Self)) -> Self {
+        let mut bench = Self::new(settings);
+        prepare(&mut bench);
+        bench.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+        bench.link(LinkEvent::Proven);
+        bench.run(secs(1));
+        assert!(bench.bridge.status(bench.now).settled, "{:?}", bench.bridge.status(bench.now));
+        bench.log.clear();
+        bench
+    }
+
+    pub(crate) fn link(&mut self, event: LinkEvent) {
+        self.input(Input::Link(event));
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.bridge.handle(input, self.now);
+        self.drain();
+    }
+
+    /// Feeds a command, fresh and live.
+    pub(crate) fn command(&mut self, target: &str, payload: &str) {
+        self.command_with(target, payload, |_| {});
+    }
+
+    pub(crate) fn command_with(&mut self, target: &str, payload: &str, change: impl FnOnce(&mut Message)) {
+        let mut message = self.message(&format!("verkada/{target}/set"), payload);
+        change(&mut message);
+        self.fed += 1;
+        self.link(LinkEvent::Message(message));
+    }
+
+    pub(crate) fn message(&self, topic: &str, payload: &str) -> Message {
+        Message {
+            topic: topic.to_owned(),
+            payload: Bytes::copy_from_slice(payload.as_bytes()),
+            retain: false,
+            dup: false,
+            response_topic: None,
+            correlation: None,
+            received_at: self.now.mono,
+            echo_sent_at: Some(self.now.mono.checked_sub(secs(1)).unwrap()),
+        }
+    }
+
+    /// Lets time pass, waking the core exactly when it asks for it.
+    pub(crate) fn run(&mut self, by: Duration) {
+        let until = later(self.now, by);
+        let mut wakes = 0;
+        while let Some((at, why)) = self.bridge.next_deadline(self.now)
+            && at <= until.mono
+        {
+            wakes += 1;
+            assert!(wakes < 1_000 + 10 * by.as_secs(), "it spins: {why:?}");
+            self.now = later(self.now, at.saturating_duration_since(self.now.mono));
+            self.bridge.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = until;
+        self.bridge.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// Answers the oldest open call of this line.
+    pub(crate) fn answer(&mut self, what: &str, result: Result<Answer, Fault>) {
+        let index = self.open.iter().position(|call| call_line(&call.request) == what);
+        let index = index.unwrap_or_else(|| panic!("no call {what} is open: {:?}", self.open));
+        let id = self.open.remove(index).id;
+        self.reply(id, result);
+    }
+
+    pub(crate) fn reply(&mut self, id: CallId, result: Result<Answer, Fault>) {
+        self.input(Input::Reply(Reply { id, result, requests: 1 }));
+    }
+
+    /// Exactly these lines and no others since the last time.
+    #[track_caller]
+    pub(crate) fn expect(&mut self, lines: &[&str]) {
+        let log = std::mem::take(&mut self.log);
+        assert_eq!(log, lines);
+    }
+
+    /// The lines since the last time.
+    pub(crate) fn take_log(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.log)
+    }
+
+    /// What the broker holds under a topic.
+    pub(crate) fn held(&self, topic: &str) -> Option<String> {
+        let topic = format!("verkada/{topic}");
+        let last = self.published.iter().rev().find(|p| p.retain && p.topic == topic)?;
+        Some(String::from_utf8(last.payload.to_vec()).unwrap()).filter(|text| !text.is_empty())
+    }
+
+    /// The last result as JSON.
+    pub(crate) fn last_result(&self) -> Value {
+        let last = self.published.iter().rev().find(|p| p.topic.ends_with("/result")).unwrap();
+        serde_json::from_slice(&last.payload).unwrap()
+    }
+
+    fn drain(&mut self) {
+        loop {
+            let mut moved = false;
+            while let Some(publication) = self.bridge.next_publication() {
+                self.log.push(line(&publication));
+                self.published.push(publication);
+            }
+            while let Some(call) = self.bridge.next_call(self.now) {
+                moved = true;
+                assert!(call.send_before > self.now.mono, "{call:?} comes too late");
+                self.take(call);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.check_books();
+    }
+
+    fn take(&mut self, call: Call) {
+        let what = call_line(&call.request);
+        let answer = match &call.request {
+            Request::ListDoors => Answer::Doors(inventory(self.doors.clone())),
+            Request::ListScenarios => Answer::Scenarios(inventory(self.scenarios.clone())),
+            Request::ReadEvents { since, .. } => {
+                let mut events: Vec<_> = self.events.iter().filter(|e| e.at >= *since).cloned().collect();
+                events.reverse();
+                Answer::Events(EventPage { events, skipped: Vec::new(), next: None })
+            }
+            Request::Unlock { .. } | Request::Activate { .. } | Request::Release { .. } => {
+                self.log.push(format!(">{what}"));
+                self.open.push(call);
+                return;
+            }
+        };
+        if self.auto {
+            *self.reads.entry(what).or_default() += 1;
+            self.bridge
+                .handle(Input::Reply(Reply { id: call.id, result: Ok(answer), requests: 1 }), self.now);
+        } else {
+            self.log.push(format!(">{what}"));
+            self.open.push(call);
+        }
+    }
+
+    /// Books balance: what came in is what ended plus what is under way.
+    fn check_books(&self) {
+        let books = self.bridge.status(self.now).books;
+        let ended: u64 = OUTCOMES.iter().map(|outcome| books.ended(*outcome)).sum();
+        assert_eq!(books.received(), self.fed);
+        assert_eq!(books.received(), ended + books.pending());
+        assert_eq!(books.ended(Outcome::Accepted), 0);
+        assert_eq!(self.bridge.is_idle(), books.pending() == 0, "{books:?}");
+    }
+}
+
+pub(crate) const OUTCOMES: [Outcome; 7] = [
+    Outcome::Accepted,
+    Outcome::Done,
+    Outcome::Failed,
+    Outcome::Refused,
+    Outcome::Expired,
+    Outcome::Merged,
+    Outcome::Unknown,
+];
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.log, Vec::<String>::new(), "lines that no test expected");
+        }
+    }
+}
