@@ -3,13 +3,18 @@
 //! A pure, synchronous core ([`bridge`], [`hass`], [`model`]) is surrounded by thin adapters; ARCHITECTURE.md draws
 //! the house.
 
+pub mod app;
 pub mod bridge;
+pub mod check;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod hass;
+pub mod logging;
 pub mod model;
 pub mod mqtt;
 pub mod rng;
+pub mod signals;
 pub mod simulator;
 pub mod verkada;

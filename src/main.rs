@@ -1,3 +1,7 @@
-//! The `verkada2mqtt` program.
+//! The `verkada2mqtt` program; everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    verkada2mqtt::cli::main()
+}

@@ -1,0 +1,156 @@
+//! `verkada2mqtt check --online`: tries what the configuration says, one step after the other, and says for each what
+//! is well and what to do where it is not.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use crate::{
+    app, clock,
+    config::Config,
+    model::{Answer, Call, CallId, LinkEvent, Request, ScenarioState},
+    mqtt,
+    verkada::{self, Client, Permit},
+};
+
+/// How long the broker may take to let a heartbeat come back ...
+const BROKER_WAITS: Duration = Duration::from_secs(15);
+/// ... and how long once there was trouble: long enough for the other MQTT version and a second attempt.
+const TROUBLE_WAITS: Duration = Duration::from_secs(3);
+/// How long a read of the vendor may take before it is sent.
+const READ_WAITS: Duration = Duration::from_secs(10);
+
+/// Tries everything and writes a line for each step; says whether all went well.
+///
+/// # Errors
+/// Only if `out` cannot be written.
+pub async fn online(config: &Config, out: &mut impl Write) -> io::Result<bool> {
+    let vendor = check_vendor(config, out).await?;
+    let broker = check_broker(config, out).await?;
+    Ok(vendor && broker)
+}
+
+async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool> {
+    let client = match Client::new(app::client_settings(config)) {
+        Ok(client) => client,
+        Err(error) => return bad(out, "API client", &error),
+    };
+    match client.warm().await {
+        Ok(()) => {}
+        Err(verkada::Error::Warm(cause)) => return bad(out, "API token", &cause),
+        Err(error) => return bad(out, "API token", &error),
+    }
+    good(out, "API token", &format!("the key is accepted at {}", config.verkada.base_url))?;
+    let mut well = true;
+    let since = clock::now().utc;
+    let requests = [Request::ListDoors, Request::ListScenarios, Request::ReadEvents { since, page: None }];
+    for (id, request) in (1..).map(CallId).zip(requests) {
+        let what = match request {
+            Request::ListDoors => "doors",
+            Request::ListScenarios => "scenarios",
+            Request::ReadEvents { .. }
+            | Request::Unlock { .. }
+            | Request::Activate { .. }
+            | Request::Release { .. } => "access events",
+        };
+        let send_before = clock::now().mono + READ_WAITS;
+        let call = Call { id, request, send_before, needs_fresh_link: false };
+        match client.call(&call, &Permit::always()).await.result {
+            Ok(answer) => well &= describe(out, what, &answer)?,
+            Err(fault) => well &= bad(out, what, &fault)?,
+        }
+    }
+    Ok(well)
+}
+
+fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<bool> {
+    match answer {
+        Answer::Doors(doors) => {
+            good(out, what, &format!("{} can be read", doors.items.len()))?;
+            for door in doors.items.iter().filter(|door| door.api_control == Some(false)) {
+                let name = door.name.as_deref().unwrap_or("without a name");
+                writeln!(
+                    out,
+                    "       {} ({name:?}) cannot be unlocked: in Verkada Command, switch on \"Enable Door Management via \
+                     API\" for the organisation, the site and the door (Installer Settings)",
+                    door.id
+                )?;
+            }
+            left_out(out, &doors.skipped)
+        }
+        Answer::Scenarios(scenarios) => {
+            let active =
+                scenarios.items.iter().filter(|scenario| scenario.state == ScenarioState::Active).count();
+            good(out, what, &format!("{} can be read, {active} active", scenarios.items.len()))?;
+            left_out(out, &scenarios.skipped)
+        }
+        Answer::Events(page) => {
+            good(out, what, "can be read")?;
+            left_out(out, &page.skipped)
+        }
+        Answer::Unlocked(_) | Answer::Taken => Ok(true),
+    }
+}
+
+fn left_out(out: &mut impl Write, skipped: &[String]) -> io::Result<bool> {
+    for cause in skipped {
+        writeln!(out, "       left out: {cause:?}")?;
+    }
+    Ok(skipped.is_empty())
+}
+
+async fn check_broker(config: &Config, out: &mut impl Write) -> io::Result<bool> {
+    let mut settings = app::link_settings(config, &format!("{}-check", config.mqtt.client_id));
+    // The running gateway's availability is not ours to touch.
+    settings.last_will.topic = format!("{}/bridge/check", config.mqtt.base_topic);
+    settings.last_will.retain = false;
+    let (host, port) = (settings.host.clone(), settings.port);
+    let mut link = match mqtt::connect(settings, 1) {
+        Ok(link) => link,
+        Err(error) => return bad(out, "MQTT broker", &error),
+    };
+    let mut trouble = "it does not answer".to_owned();
+    let mut until = tokio::time::Instant::from_std(clock::now().mono + BROKER_WAITS);
+    let well = loop {
+        let Ok(event) = tokio::time::timeout_at(until, link.next()).await else {
+            break bad(out, "MQTT broker", &trouble)?;
+        };
+        match event {
+            LinkEvent::Up { protocol, .. } => {
+                trouble = format!(
+                    "connected with MQTT {protocol}, but no heartbeat comes back; the broker must let this user publish \
+                     and read {}/bridge/heartbeat/set",
+                    config.mqtt.base_topic
+                );
+                good(out, "MQTT broker", &format!("{host}:{port} is connected with MQTT {protocol}"))?;
+            }
+            LinkEvent::Proven => {
+                break good(
+                    out,
+                    "MQTT rights",
+                    "a heartbeat came back: publishing and reading commands work",
+                )?;
+            }
+            LinkEvent::Unproven(cause) | LinkEvent::Down(cause) => {
+                trouble = cause;
+                until = until.min(tokio::time::Instant::from_std(clock::now().mono + TROUBLE_WAITS));
+            }
+            LinkEvent::Message(_) => {}
+        }
+    };
+    if let Err(error) = link.close(Vec::new(), Duration::from_secs(2)).await {
+        tracing::debug!(%error, "the check did not say goodbye to the broker");
+    }
+    Ok(well)
+}
+
+fn good(out: &mut impl Write, what: &str, text: &str) -> io::Result<bool> {
+    writeln!(out, "  ok   {what}: {text}")?;
+    Ok(true)
+}
+
+fn bad(out: &mut impl Write, what: &str, cause: &dyn std::fmt::Display) -> io::Result<bool> {
+    writeln!(out, "  FAIL {what}: {cause}")?;
+    Ok(false)
+}

@@ -1,0 +1,329 @@
+//! The command line: what the program is asked to do, and how it ends.
+
+use std::{
+    io::{self, Read, Write},
+    mem,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+use tokio::sync::mpsc;
+
+use crate::{
+    app::{self, End, LockError, StateLock},
+    check,
+    config::{self, Config, Environment},
+    demo,
+    logging::{self, LogHandle},
+    signals::{self, Signal},
+    simulator,
+};
+
+/// The configuration is wrong.
+const BAD_CONFIGURATION: u8 = 78;
+/// Another instance holds the state directory.
+const ALREADY_RUNNING: u8 = 75;
+/// How long the health endpoint may take.
+const HEALTH_WAITS: Duration = Duration::from_secs(3);
+
+/// Joins Verkada's cloud access control to MQTT: every door a lock, every scenario a switch.
+#[derive(Debug, Parser)]
+#[command(name = "verkada2mqtt", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Run(ConfigFile),
+    /// Run a simulated organisation, an MQTT broker and the gateway in one process; needs nothing else.
+    Demo(Demo),
+    /// Check the configuration, and with --online what it leads to.
+    Check(Check),
+    /// Run the simulated API of the vendor alone.
+    Simulate(Simulate),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Ask the running gateway whether it is alive; for container health checks.
+    Healthcheck(ConfigFile),
+}
+
+#[derive(Debug, Args)]
+struct ConfigFile {
+    /// The configuration file [default: `$VERKADA2MQTT_CONFIG`, /etc/verkada2mqtt/config.yaml, ./config.yaml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Also try the vendor's API and the broker.
+    #[arg(long)]
+    online: bool,
+}
+
+#[derive(Debug, Args)]
+struct Demo {
+    /// The port of the broker on this machine; another one is taken where it is in use.
+    #[arg(long, default_value_t = 1883)]
+    port: u16,
+    /// How many doors to simulate, in place of the small organisation.
+    #[arg(long)]
+    doors: Option<usize>,
+    /// How many scenarios to simulate, in place of the small organisation.
+    #[arg(long)]
+    scenarios: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+struct Simulate {
+    /// Where to listen.
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))]
+    listen: SocketAddr,
+    /// How many doors to simulate, in place of the small organisation.
+    #[arg(long)]
+    doors: Option<usize>,
+    /// How many scenarios to simulate, in place of the small organisation.
+    #[arg(long)]
+    scenarios: Option<usize>,
+    /// The API key that is accepted.
+    #[arg(long, default_value = "demo-key")]
+    api_key: String,
+    /// Switches of the simulated vendor as a JSON object; GET /simulator/switches shows all.
+    #[arg(long, value_name = "JSON")]
+    switches: Option<String>,
+    /// Deliver webhooks to this URL.
+    #[arg(long, value_name = "URL", requires = "webhook_secret")]
+    webhook_url: Option<url::Url>,
+    /// Sign webhooks with this secret.
+    #[arg(long, value_name = "SECRET")]
+    webhook_secret: Option<String>,
+    /// Nobody uses the doors.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let environment = Environment::from_process();
+    let result = match Cli::parse().command {
+        Command::Run(file) => run(&file, &environment),
+        Command::Demo(demo) => run_demo(&demo),
+        Command::Check(check) => run_check(&check, &environment),
+        Command::Simulate(simulate) => run_simulator(simulate),
+        Command::Schema => print(&format!("{:#}", config::schema())),
+        Command::Healthcheck(file) => healthcheck(&file, &environment),
+    };
+    result.unwrap_or_else(|failure| {
+        // Nobody is left to be told where standard error is closed.
+        drop(writeln!(io::stderr(), "verkada2mqtt: {}", failure.text));
+        ExitCode::from(failure.code)
+    })
+}
+
+/// Why the program ends early, and with which exit code.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    fn new(error: &impl ToString) -> Self {
+        Self { code: 1, text: error.to_string() }
+    }
+}
+
+impl From<config::Report> for Failure {
+    fn from(report: config::Report) -> Self {
+        Self { code: BAD_CONFIGURATION, text: report.to_string() }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(&error)
+    }
+}
+
+fn run(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure> {
+    let path = config::find(file.config.as_deref(), environment)?;
+    let config = config::load(&path, environment)?;
+    let log = logging::start(config.log);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let _lock = match StateLock::take(&config.state_dir) {
+        Ok(lock) => Some(lock),
+        Err(error @ LockError::Taken(_)) => {
+            return Err(Failure { code: ALREADY_RUNNING, text: error.to_string() });
+        }
+        Err(error @ LockError::Unusable { .. }) => {
+            tracing::warn!("{error}; a second instance cannot be noticed");
+            None
+        }
+    };
+    let signals = signals::listen()?;
+    block_on(serve(config, log, signals, || config::load(&path, environment)))
+}
+
+/// Runs the gateway, with another configuration after each reload. One that cannot be run is told and put back.
+async fn serve(
+    mut config: Config,
+    log: LogHandle,
+    mut signals: mpsc::Receiver<Signal>,
+    reload: impl Fn() -> Result<Config, config::Report>,
+) -> Result<ExitCode, Failure> {
+    let mut before = None;
+    loop {
+        match app::run(&config, &mut signals, &reload).await {
+            Ok(End::Stopped) => return Ok(ExitCode::SUCCESS),
+            Ok(End::Reload(next)) => {
+                log.set(next.log.level);
+                for (key, changed) in [
+                    ("state_dir", next.state_dir != config.state_dir),
+                    ("log.format", next.log.format != config.log.format),
+                ] {
+                    if changed {
+                        tracing::warn!(key, "a change of this key takes effect at the next start");
+                    }
+                }
+                for warning in &next.warnings {
+                    tracing::warn!("{warning}");
+                }
+                before = Some(mem::replace(&mut config, *next));
+            }
+            Err(error @ app::Error::Task(_)) => return Err(Failure::new(&error)),
+            Err(error @ (app::Error::Listen { .. } | app::Error::Client(_) | app::Error::Link(_))) => {
+                config = before.take().ok_or_else(|| Failure::new(&error))?;
+                log.set(config.log.level);
+                tracing::error!(
+                    "the configuration stays as it was, because the new one cannot be run: {error}"
+                );
+            }
+        }
+    }
+}
+
+fn run_demo(demo: &Demo) -> Result<ExitCode, Failure> {
+    logging::start(config::Log { level: config::Level::Info, format: config::Format::Text });
+    let settings = demo::Settings { port: demo.port, size: size(demo.doors, demo.scenarios) };
+    let mut signals = signals::listen()?;
+    block_on(async move {
+        demo::run(settings, &mut signals).await.map_err(|error| Failure::new(&error))?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn run_check(check: &Check, environment: &Environment) -> Result<ExitCode, Failure> {
+    let path = config::find(check.file.config.as_deref(), environment)?;
+    let config = config::load(&path, environment)?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: the configuration is valid", path.display())?;
+    for warning in &config.warnings {
+        writeln!(out, "  note {warning}")?;
+    }
+    if !check.online {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let well = block_on(async { Ok(check::online(&config, &mut out).await?) })?;
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run_simulator(simulate: Simulate) -> Result<ExitCode, Failure> {
+    logging::start(config::Log { level: config::Level::Info, format: config::Format::Text });
+    let switches = match &simulate.switches {
+        Some(json) => {
+            serde_json::from_str(json).map_err(|error| Failure::new(&format!("--switches: {error}")))?
+        }
+        None => simulator::switches::Switches::default(),
+    };
+    let organisation = size(simulate.doors, simulate.scenarios)
+        .map_or_else(simulator::organisation::Organisation::demo, |(doors, scenarios)| {
+            simulator::organisation::Organisation::of_size(doors, scenarios, 1)
+        });
+    let webhook = simulate.webhook_url.zip(simulate.webhook_secret);
+    let settings = simulator::Settings {
+        listen: simulate.listen,
+        organisation,
+        switches,
+        api_key: simulate.api_key.into(),
+        webhook: webhook
+            .map(|(url, secret)| simulator::webhook::WebhookTarget { url, secret: Some(secret.into()) }),
+    };
+    let mut signals = signals::listen()?;
+    block_on(async move {
+        let running = simulator::start(settings)
+            .await
+            .map_err(|error| Failure::new(&format!("cannot simulate on {}: {error}", simulate.listen)))?;
+        print(&format!(
+            "simulated API on {0}, control under {0}simulator/state. Ctrl-C ends it.",
+            running.base_url()
+        ))?;
+        let people = simulator::people::live(running.handle(), 1, Duration::from_secs(20));
+        tokio::select! {
+            () = people, if !simulate.quiet => {}
+            () = stopped(&mut signals) => {}
+        }
+        running.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn stopped(signals: &mut mpsc::Receiver<Signal>) {
+    while signals.recv().await == Some(Signal::Reload) {}
+}
+
+fn healthcheck(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure> {
+    let path = config::find(file.config.as_deref(), environment)?;
+    let address = reachable(config::load_http(&path, environment)?.listen);
+    let failed = |cause: &dyn std::fmt::Display| {
+        Failure::new(&format!("no health at http://{address}/healthz: {cause}"))
+    };
+    let mut stream = TcpStream::connect_timeout(&address, HEALTH_WAITS).map_err(|error| failed(&error))?;
+    stream.set_read_timeout(Some(HEALTH_WAITS))?;
+    stream.set_write_timeout(Some(HEALTH_WAITS))?;
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    stream.write_all(request.as_bytes()).map_err(|error| failed(&error))?;
+    stream.take(4096).read_to_end(&mut answer).map_err(|error| failed(&error))?;
+    if answer.starts_with(b"HTTP/1.1 200 ") {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status: String = String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned();
+    Err(failed(&format!("the answer was {status:?}")))
+}
+
+/// A listener on every address is asked on loopback.
+const fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+fn size(doors: Option<usize>, scenarios: Option<usize>) -> Option<(usize, usize)> {
+    (doors.is_some() || scenarios.is_some()).then(|| (doors.unwrap_or(6), scenarios.unwrap_or(3)))
+}
+
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        // Whoever reads it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        result => Ok(result.map(|()| ExitCode::SUCCESS)?),
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(future)
+}

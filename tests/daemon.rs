@@ -1,0 +1,37 @@
+//! The built program as its users meet it: started as a child, with a simulated vendor and a broker around it.
+//!
+//! The modules are marked `cfg(test)` because that is how the lints tell test code.
+
+#[cfg(test)]
+#[path = "daemon/commands.rs"]
+mod commands;
+#[cfg(test)]
+#[path = "daemon/day.rs"]
+mod day;
+#[cfg(test)]
+#[path = "daemon/end.rs"]
+mod end;
+#[cfg(test)]
+#[path = "daemon/mosquitto.rs"]
+mod mosquitto;
+#[cfg(test)]
+#[path = "daemon/mqtt.rs"]
+mod mqtt;
+#[cfg(test)]
+#[path = "daemon/process.rs"]
+mod process;
+#[cfg(test)]
+#[path = "daemon/programs.rs"]
+mod programs;
+#[cfg(test)]
+#[path = "daemon/reload.rs"]
+mod reload;
+#[cfg(test)]
+#[path = "daemon/rig.rs"]
+mod rig;
+#[cfg(test)]
+#[path = "daemon/start.rs"]
+mod start;
+#[cfg(test)]
+#[path = "daemon/trouble.rs"]
+mod trouble;

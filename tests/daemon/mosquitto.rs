@@ -1,0 +1,168 @@
+//! The gateway with a real broker: Mosquitto with users, passwords and rules.
+
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use verkada2mqtt::simulator::{Simulator, ledger::Endpoint};
+
+use crate::{
+    mqtt::{Client, Version},
+    process::{LIMIT, Process},
+    rig::{Config, door, eventually, free_address, ready, scenario, simulate},
+};
+
+/// The rules that the project recommends, where this checkout has them, else the same in short.
+const RULES: &str = "examples/mosquitto/acl";
+const SHORT_RULES: &str = "user gateway\ntopic readwrite verkada/#\ntopic readwrite homeassistant/#\n";
+/// What the tests themselves may do.
+const TEST_RULES: &str = "\nuser tester\ntopic readwrite #\n";
+
+/// A Mosquitto on a port of its own that keeps nothing.
+struct Mosquitto {
+    folder: TempDir,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Mosquitto {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        // Mosquitto gives up root for a user of its own, which must be able to read this.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let address = free_address();
+        let (rules, passwords) = (folder.path().join("acl"), folder.path().join("passwords"));
+        let recommended = Path::new(env!("CARGO_MANIFEST_DIR")).join(RULES);
+        let own = fs::read_to_string(recommended).map_or_else(
+            |_| SHORT_RULES.to_owned(),
+            |rules| rules.replace("user verkada2mqtt", "user gateway"),
+        );
+        fs::write(&rules, own + TEST_RULES).unwrap();
+        fs::write(&passwords, "").unwrap();
+        for user in ["gateway", "tester"] {
+            let mut command = Command::new("mosquitto_passwd");
+            assert!(command.arg("-b").arg(&passwords).args([user, "secret"]).status().unwrap().success());
+        }
+        let lines = format!(
+            "listener {} {}\nallow_anonymous false\npersistence false\npassword_file {}\nacl_file {}\n",
+            address.port(),
+            address.ip(),
+            passwords.display(),
+            rules.display()
+        );
+        fs::write(folder.path().join("mosquitto.conf"), lines).unwrap();
+        for file in [&rules, &passwords] {
+            fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let process = Self::run(&folder, address).await;
+        Self { folder, address, process }
+    }
+
+    async fn run(folder: &TempDir, address: SocketAddr) -> Process {
+        let process =
+            Process::of(Command::new("mosquitto").arg("-c").arg(folder.path().join("mosquitto.conf")));
+        eventually("Mosquitto listens", async || TcpStream::connect(address).await.ok()).await;
+        process
+    }
+
+    /// Kills it and starts it again with nothing retained.
+    async fn restart(&mut self) {
+        self.process.signal("KILL");
+        self.process.end_within(LIMIT).await;
+        self.process = Self::run(&self.folder, self.address).await;
+    }
+
+    async fn client(&self, version: Version) -> Client {
+        Client::connect_as(version, self.address, Some(("tester", "secret"))).await
+    }
+
+    fn config(&self, simulator: &Simulator, version: Version) -> Config {
+        let mut config = Config::new(simulator.base_url().as_str(), self.address);
+        config.set("/mqtt/username", "gateway");
+        config.set("/mqtt/password", "secret");
+        config.set("/mqtt/protocol", version.word());
+        config
+    }
+}
+
+/// What a new subscriber is given: every retained topic with its payload, in the order of topics, without the time of
+/// the last poll.
+async fn retained(mosquitto: &Mosquitto, version: Version) -> Vec<(String, String)> {
+    let client = mosquitto.client(version).await;
+    // A message of our own comes back behind everything that the broker had to give before.
+    client.publish("test/mark", "end").await;
+    client.shows("test/mark", "end").await;
+    let mut retained: Vec<(String, String)> = client
+        .heard()
+        .into_iter()
+        .filter(|message| message.retain && !message.topic.ends_with("/last_poll"))
+        .map(|message| (message.topic, message.payload))
+        .collect();
+    retained.sort();
+    retained
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto; .ci/run runs it"]
+async fn doors_and_scenarios_work_by_mqtt_5() {
+    doors_and_scenarios_work(Version::V5).await;
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto; .ci/run runs it"]
+async fn doors_and_scenarios_work_by_mqtt_3_1_1() {
+    doors_and_scenarios_work(Version::V311).await;
+}
+
+async fn doors_and_scenarios_work(version: Version) {
+    let mosquitto = Mosquitto::start().await;
+    let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let world = simulator.handle();
+    let (door, scenario) = (door(&world, "Workshop"), scenario(&world, "Lockdown Tern Yard"));
+    let (door, scenario) = (format!("verkada/door/{door}"), format!("verkada/scenario/{scenario}"));
+    let client = mosquitto.client(version).await;
+    client.retain(&format!("{door}/set"), "UNLOCK").await;
+    client.shows(&format!("{door}/set"), "UNLOCK").await;
+
+    let config = mosquitto.config(&simulator, version);
+    let mut gateway = config.start(&["run"]);
+    ready(&gateway).await;
+    gateway.logs(&format!("the MQTT link is up protocol={}", version.word())).await;
+    client.publish(&format!("{door}/set"), r#"{"action": "unlock", "id": "u"}"#).await;
+    client.shows(&format!("{door}/state"), "UNLOCKED").await;
+    client.shows(&format!("{door}/state"), "LOCKED").await;
+    assert_eq!(client.payloads(&format!("{door}/state")), ["None", "UNLOCKING", "UNLOCKED", "LOCKED"]);
+    for (command, state) in [("ON", "ON"), ("OFF", "OFF")] {
+        client.publish(&format!("{scenario}/set"), command).await;
+        client.shows(&format!("{scenario}/state"), state).await;
+    }
+    let acts = world.ledger().into_iter().filter(|entry| entry.endpoint.acts());
+    let acts: Vec<(Endpoint, bool)> = acts.map(|act| (act.endpoint, act.executed)).collect();
+    let expected = [(Endpoint::AdminUnlock, true), (Endpoint::Activate, true), (Endpoint::Release, true)];
+    assert_eq!(acts, expected, "the retained command was not executed");
+    gateway.signal("TERM");
+    let ended = gateway.end_within(LIMIT).await;
+    assert_eq!(ended.code(), Some(0), "{}", ended.log);
+    client.shows("verkada/availability", "offline").await;
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto; .ci/run runs it"]
+async fn a_broker_that_is_killed_and_forgets_everything_is_filled_again() {
+    for version in [Version::V5, Version::V311] {
+        let mut mosquitto = Mosquitto::start().await;
+        let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let config = mosquitto.config(&simulator, version);
+        let gateway = config.start(&["run"]);
+        ready(&gateway).await;
+        let complete = retained(&mosquitto, version).await;
+        assert!(complete.len() > 40, "{:?}", complete.iter().map(|(topic, _)| topic).collect::<Vec<_>>());
+        let logged = gateway.log().len();
+        mosquitto.restart().await;
+        gateway.logs_after(logged, "the MQTT link is proven").await;
+        eventually("the retained tree is complete again", async || {
+            (retained(&mosquitto, version).await == complete).then_some(())
+        })
+        .await;
+    }
+}

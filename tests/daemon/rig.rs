@@ -1,0 +1,297 @@
+//! A simulated organisation, a broker and a configuration for the program under test.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+use verkada2mqtt::{
+    demo::broker::{self, Broker},
+    model::{DoorId, ScenarioId},
+    simulator::{
+        self, Handle, Simulator,
+        ledger::{Endpoint, Entry},
+        organisation::Organisation,
+        switches::Switches,
+    },
+};
+
+use crate::{
+    mqtt::{Client, Version},
+    process::{Ended, LIMIT, Process},
+};
+
+/// The API key that the simulated vendor takes.
+pub(crate) const KEY: &str = "key-of-the-tests";
+/// How long an unlock lasts in the tests.
+pub(crate) const UNLOCK_TIME: Duration = Duration::from_secs(2);
+
+/// Everything around the program.
+pub(crate) struct Rig {
+    pub(crate) simulator: Simulator,
+    pub(crate) world: Handle,
+    pub(crate) broker: Broker,
+    pub(crate) config: Config,
+}
+
+impl Rig {
+    /// The demo organisation with short unlock times, and a broker.
+    pub(crate) async fn start() -> Self {
+        let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let broker = broker::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let config = Config::new(simulator.base_url().as_str(), broker.address());
+        Self { world: simulator.handle(), simulator, broker, config }
+    }
+
+    /// Starts the gateway with the present configuration.
+    pub(crate) fn run(&self) -> Process {
+        self.config.start(&["run"])
+    }
+
+    /// Starts the gateway and waits until it serves.
+    pub(crate) async fn run_ready(&self) -> Process {
+        let gateway = self.run();
+        ready(&gateway).await;
+        gateway
+    }
+
+    /// A client of the broker.
+    pub(crate) async fn client(&self) -> Client {
+        Client::connect(Version::V5, self.broker.address()).await
+    }
+
+    /// The first door of this name.
+    pub(crate) fn door(&self, name: &str) -> DoorId {
+        door(&self.world, name)
+    }
+
+    /// The scenario of this name.
+    pub(crate) fn scenario(&self, name: &str) -> ScenarioId {
+        scenario(&self.world, name)
+    }
+
+    /// The requests for an endpoint that the vendor saw.
+    pub(crate) fn seen(&self, endpoint: Endpoint) -> Vec<Entry> {
+        seen(&self.world, endpoint)
+    }
+
+    /// The requests that would have changed something in the building.
+    pub(crate) fn acts(&self) -> Vec<Entry> {
+        self.world.ledger().into_iter().filter(|entry| entry.endpoint.acts()).collect()
+    }
+
+    /// Waits until the broker holds this payload under a topic.
+    pub(crate) async fn holds(&self, topic: &str, payload: &str) {
+        let what = format!("{topic} {payload} is retained");
+        eventually(&what, async || (self.retained(topic).as_deref() == Some(payload)).then_some(())).await;
+    }
+
+    /// The retained payload of a topic.
+    pub(crate) fn retained(&self, topic: &str) -> Option<String> {
+        let (_, payload) = self.broker.retained(topic).into_iter().next()?;
+        Some(String::from_utf8(payload.to_vec()).unwrap())
+    }
+}
+
+/// Simulates the demo organisation with short unlock times, events at once and no rate limit.
+pub(crate) async fn simulate(listen: SocketAddr) -> Simulator {
+    let mut organisation = Organisation::demo();
+    for door in &mut organisation.doors {
+        door.unlock_time = UNLOCK_TIME;
+    }
+    let switches = Switches { rate_limit: false, event_delay_ms: 0, ..Switches::default() };
+    let settings = simulator::Settings { listen, switches, ..simulator::Settings::new(organisation, KEY) };
+    simulator::start(settings).await.unwrap()
+}
+
+/// The first door of this name.
+pub(crate) fn door(world: &Handle, name: &str) -> DoorId {
+    world.doors().into_iter().find(|door| door.name == name).unwrap().id.clone()
+}
+
+/// The scenario of this name.
+pub(crate) fn scenario(world: &Handle, name: &str) -> ScenarioId {
+    world.scenarios().into_iter().find(|scenario| scenario.name == name).unwrap().id.clone()
+}
+
+/// The requests for an endpoint that the vendor saw.
+pub(crate) fn seen(world: &Handle, endpoint: Endpoint) -> Vec<Entry> {
+    world.ledger().into_iter().filter(|entry| entry.endpoint == endpoint).collect()
+}
+
+/// A configuration file in a folder of its own, written as JSON, which is YAML too.
+pub(crate) struct Config {
+    folder: TempDir,
+    keys: Value,
+}
+
+impl Config {
+    /// The least waiting that the configuration allows.
+    pub(crate) fn new(base_url: &str, broker: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = json!({
+            "verkada": { "base_url": base_url, "api_key": KEY },
+            "mqtt": { "url": format!("mqtt://{broker}"), "keep_alive": "5s" },
+            "poll": { "doors": "30s", "scenarios": "1s", "events": "1s" },
+            "http": { "listen": "127.0.0.1:0" },
+            "state_dir": folder.path().join("state"),
+            "log": { "level": "debug" },
+        });
+        let config = Self { folder, keys };
+        config.write();
+        config
+    }
+
+    /// Sets a key, named by its path with a slash before each part, and writes the file.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<Value>) {
+        let (parent, last) = key.rsplit_once('/').unwrap();
+        if !parent.is_empty() && self.keys.pointer(parent).is_none() {
+            self.set(parent, json!({}));
+        }
+        self.keys.pointer_mut(parent).unwrap()[last] = value.into();
+        self.write();
+    }
+
+    /// The file.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("config.yaml")
+    }
+
+    /// Starts the program under test with this file.
+    pub(crate) fn start(&self, command: &[&str]) -> Process {
+        let path = self.path();
+        Process::start(&[command, &["--config", path.to_str().unwrap()]].concat())
+    }
+
+    /// Runs the program under test with this file to its end.
+    pub(crate) async fn run(&self, command: &[&str]) -> Ended {
+        self.start(command).end_within(LIMIT).await
+    }
+
+    /// Replaces the file by a text that is not what the tests believe it to be.
+    pub(crate) fn write_text(&self, text: &str) {
+        // A rename, as editors do it: nobody can read half a file.
+        let draft = self.folder.path().join("draft");
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        fs::rename(draft, self.path()).unwrap();
+    }
+
+    fn write(&self) {
+        self.write_text(&format!("{:#}", self.keys));
+    }
+}
+
+/// A broker that refuses everybody ("not authorized") until it lets them through to the one behind it.
+pub(crate) struct Bouncer {
+    pub(crate) address: SocketAddr,
+    lets_through: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Bouncer {
+    pub(crate) async fn start(behind: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let lets_through = Arc::new(AtomicBool::new(false));
+        let open = Arc::clone(&lets_through);
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                if open.load(Ordering::Relaxed) {
+                    let mut broker = TcpStream::connect(behind).await.unwrap();
+                    tokio::spawn(async move { copy_bidirectional(&mut client, &mut broker).await });
+                    continue;
+                }
+                assert_eq!(client.read_u8().await.unwrap(), 0x10, "CONNECT comes first");
+                // CONNACK of MQTT 5: no session, reason 0x87, no properties.
+                client.write_all(&[0x20, 0x03, 0x00, 0x87, 0x00]).await.unwrap();
+            }
+        });
+        Self { address, lets_through, task }
+    }
+
+    pub(crate) fn let_through(&self) {
+        self.lets_through.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Waits until a running gateway serves; returns the address of its HTTP server.
+pub(crate) async fn ready(gateway: &Process) -> SocketAddr {
+    let http = http(gateway).await;
+    let (status, body) = eventually("ready", async || {
+        let (status, body) = get(http, "/readyz").await;
+        (status == 200).then_some((status, body))
+    })
+    .await;
+    assert_eq!((status, &body["ready"]), (200, &json!(true)));
+    http
+}
+
+/// The address of the HTTP server of a running gateway.
+pub(crate) async fn http(gateway: &Process) -> SocketAddr {
+    http_after(gateway, 0).await
+}
+
+/// As [`http`], of a start that was logged after the first `skip` lines.
+pub(crate) async fn http_after(gateway: &Process, skip: usize) -> SocketAddr {
+    let line = gateway.logs_after(skip, "the gateway starts").await;
+    let address = line.split_once("http=").unwrap().1.split_whitespace().next().unwrap();
+    address.parse().unwrap()
+}
+
+/// Asks an HTTP server; the body is JSON, or the text as a JSON string.
+pub(crate) async fn get(server: SocketAddr, path: &str) -> (u16, Value) {
+    let exchange = async {
+        let mut stream = TcpStream::connect(server).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = timeout(LIMIT, exchange).await.expect("an answer in time");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
+}
+
+/// Looks again and again until there is something.
+pub(crate) async fn eventually<T>(what: &str, look: impl AsyncFn() -> Option<T>) -> T {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < until, "it did not come to this: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A port of the loopback interface on which nobody listens.
+pub(crate) fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
