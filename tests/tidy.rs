@@ -1,0 +1,265 @@
+//! What the compiler does not enforce: the pure modules stay pure, and dependencies point one way.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use verkada2mqtt::model::Reason;
+
+/// The modules that know no clock, network, file, task or chance.
+const PURE: [&str; 4] = ["src/model", "src/hass", "src/bridge", "src/rng.rs"];
+/// What they must not name.
+const IMPURE: [&str; 17] = [
+    "tokio",
+    "reqwest",
+    "rumqttc",
+    "axum",
+    "crate::clock",
+    "std::net",
+    "std::fs",
+    "std::io",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "std::sync::mpsc",
+    "std::time::SystemTime",
+    "SystemTime::now",
+    "Instant::now",
+    "Timestamp::now",
+    "Zoned::now",
+];
+/// Who must not know whom: dependencies point from the shell to the core and from the core to the model.
+const ONE_WAY: [(&str, &[&str]); 7] = [
+    ("src/model", &["hass", "bridge", "mqtt", "verkada", "simulator", "demo", "config", "app"]),
+    ("src/hass", &["bridge", "mqtt", "verkada", "simulator", "demo", "config", "app"]),
+    ("src/bridge", &["mqtt", "verkada", "simulator", "demo", "config", "app"]),
+    ("src/mqtt", &["bridge", "verkada", "simulator", "demo", "config", "app"]),
+    ("src/verkada", &["bridge", "mqtt", "simulator", "demo", "config", "app"]),
+    ("src/simulator", &["bridge", "mqtt", "demo", "app"]),
+    ("src/demo/broker", &["bridge", "app"]),
+];
+
+/// The code of a file: without comments, without its tests at the end, and with imports written out in full.
+fn code(text: &str) -> String {
+    let code = text.find("#[cfg(test)]").map_or(text, |end| text.split_at(end).0);
+    let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
+    let text = lines.collect::<Vec<_>>().join("\n");
+    text + "\n" + &imports(code).join("\n")
+}
+
+/// Every import, nested ones written out in full.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for statement in code.split("use ").skip(1) {
+        let statement = statement.split(';').next().unwrap_or_default();
+        let flat: String = statement.chars().filter(|c| !c.is_whitespace()).collect();
+        spread("", &flat, &mut found);
+    }
+    found
+}
+
+fn spread(prefix: &str, tree: &str, found: &mut Vec<String>) {
+    let Some((head, rest)) = tree.split_once('{') else {
+        found.push(format!("{prefix}{tree}"));
+        return;
+    };
+    let inner = rest.rsplit_once('}').map_or(rest, |(inner, _)| inner);
+    let (mut depth, mut start) = (0_u32, 0);
+    let prefix = format!("{prefix}{head}");
+    for (at, c) in inner.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                spread(&prefix, inner.get(start..at).unwrap_or_default(), found);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    spread(&prefix, inner.get(start..).unwrap_or_default(), found);
+}
+
+/// Whether code names a path: not as a part of a longer word.
+fn names(code: &str, path: &str) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    code.match_indices(path).any(|(at, _)| {
+        let before = code.get(..at).and_then(|text| text.chars().next_back());
+        let after = code.get(at + path.len()..).and_then(|text| text.chars().next());
+        !before.is_some_and(word) && !after.is_some_and(word)
+    })
+}
+
+fn impurities(text: &str) -> Vec<&'static str> {
+    let code = code(text);
+    IMPURE.into_iter().filter(|path| names(&code, path)).collect()
+}
+
+fn strangers<'a>(text: &str, forbidden: &[&'a str]) -> Vec<&'a str> {
+    let code = code(text);
+    let named = |module: &&str| {
+        ["crate", "verkada2mqtt"].iter().any(|root| names(&code, &format!("{root}::{module}")))
+    };
+    forbidden.iter().copied().filter(named).collect()
+}
+
+fn files(under: &Path, found: &mut Vec<PathBuf>) {
+    if under.is_file() {
+        found.push(under.to_owned());
+        return;
+    }
+    let Ok(entries) = fs::read_dir(under) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !["target", ".git"].contains(&name) {
+            files(&path, found);
+        }
+    }
+}
+
+fn sources(under: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    files(&root.join(under), &mut found);
+    let rust = found.into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs"));
+    rust.map(|path| (path.strip_prefix(root).unwrap().to_owned(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn the_pure_modules_know_no_clock_network_file_or_task() {
+    for under in PURE {
+        let sources = sources(under);
+        assert!(!sources.is_empty(), "{under} is empty");
+        for (path, text) in sources {
+            assert_eq!(impurities(&text), Vec::<&str>::new(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    for (under, forbidden) in ONE_WAY {
+        let sources = sources(under);
+        assert!(!sources.is_empty(), "{under} is empty");
+        for (path, text) in sources {
+            assert_eq!(strangers(&text, forbidden), Vec::<&str>::new(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_file_names_the_folder_it_was_written_in() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // A folder right below the root, as containers have it, may be named by chance.
+    if root.components().count() < 3 {
+        return;
+    }
+    let mut found = Vec::new();
+    files(root, &mut found);
+    for path in found {
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let named = text.lines().find(|line| names_place(line, env!("CARGO_MANIFEST_DIR")));
+        assert_eq!(named, None, "{}", path.display());
+    }
+}
+
+/// Whether a line names a folder at the root, not one of the same name below another.
+fn names_place(line: &str, place: &str) -> bool {
+    line.match_indices(place).any(|(at, _)| {
+        let before = line.get(..at).and_then(|text| text.chars().next_back());
+        !before.is_some_and(|c| c.is_alphanumeric() || "._-}".contains(c))
+    })
+}
+
+#[test]
+fn a_planted_fault_is_found() {
+    for (planted, found) in [
+        ("use tokio::time::sleep;", "tokio"),
+        ("use std::{collections::BTreeMap, net::{IpAddr, SocketAddr}};", "std::net"),
+        ("use std::{\n    fs,\n    time::Duration,\n};", "std::fs"),
+        ("use crate::{\n    clock,\n    model::Now,\n};", "crate::clock"),
+        ("fn now() -> Instant { Instant::now() }", "Instant::now"),
+        ("fn f() { let x = std::env::var(\"X\"); }", "std::env"),
+        ("use jiff::Timestamp;\nfn f() { Timestamp::now(); }", "Timestamp::now"),
+    ] {
+        assert_eq!(impurities(planted), [found], "{planted}");
+    }
+    for harmless in [
+        "// tokio would be wrong here",
+        "/// Unlike `std::net`.",
+        "fn tokio_like() {}",
+        "use std::time::Instant;",
+        "#[cfg(test)]\nmod tests { fn f() { Instant::now(); } }",
+    ] {
+        assert_eq!(impurities(harmless), Vec::<&str>::new(), "{harmless}");
+    }
+    assert_eq!(strangers("use crate::{model::Now, bridge::Input};", &["bridge", "demo"]), ["bridge"]);
+    assert_eq!(strangers("fn f() { crate::demo::run() }", &["bridge", "demo"]), ["demo"]);
+    assert_eq!(strangers("use verkada2mqtt::app;", &["app"]), ["app"]);
+    assert_eq!(strangers("use crate::{hass::discovery, bridges::x};", &["bridge"]), Vec::<&str>::new());
+    assert!(names_place("see /home/me/gateway/x", "/home/me/gateway"));
+    assert!(!names_place("https://example.org/home/me/gateway", "/home/me/gateway"));
+}
+
+/// A file of the project.
+fn project(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The words in the first column of tables that stand as code: `| `word` | ...`.
+fn first_column(text: &str) -> Vec<&str> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
+        .map(|(word, _)| word)
+        .collect()
+}
+
+#[test]
+fn the_readme_names_every_reason_in_the_order_of_the_code() {
+    let readme = project("README.md");
+    let words = first_column(&readme);
+    let reasons: Vec<&str> = Reason::ALL.into_iter().map(Reason::word).collect();
+    let told: Vec<&str> = words.into_iter().filter(|word| reasons.contains(word)).collect();
+    assert_eq!(told, reasons);
+}
+
+#[test]
+fn the_readme_pastes_the_shipped_access_list() {
+    assert!(project("README.md").contains(project("examples/mosquitto/acl").trim()));
+}
+
+#[test]
+fn the_readme_tells_every_outcome_and_command() {
+    let readme = project("README.md");
+    for outcome in ["accepted", "done", "failed", "refused", "expired", "merged", "unknown"] {
+        assert!(readme.contains(&format!("**{outcome}**")), "{outcome}");
+    }
+    for command in ["run", "demo", "check", "simulate", "schema", "healthcheck"] {
+        assert!(readme.contains(&format!("verkada2mqtt {command}")), "{command}");
+    }
+}
+
+#[test]
+fn every_crate_has_its_reason() {
+    let (manifest, reasons) = (project("Cargo.toml"), project("docs/dependencies.md"));
+    let sections = manifest
+        .split("\n[")
+        .filter(|section| section.starts_with("dependencies]") || section.starts_with("dev-dependencies]"));
+    let crates = sections.flat_map(|section| section.lines().filter_map(|line| line.split_once(" = ")));
+    let mut count = 0;
+    for (name, rest) in crates {
+        count += 1;
+        let package = rest.split("package = \"").nth(1).and_then(|rest| rest.split('"').next());
+        let name = package.unwrap_or(name);
+        assert!(
+            reasons.contains(&format!("`{name}`")),
+            "docs/dependencies.md does not say why {name} is here"
+        );
+    }
+    assert!(count > 20, "the manifest was not read");
+}
