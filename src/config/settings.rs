@@ -10,7 +10,7 @@ use std::{
 use secrecy::SecretString;
 use url::Url;
 
-use crate::model::{DoorId, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
+use crate::model::{DoorId, OrganisationId, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
 
 /// The whole configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -219,6 +219,8 @@ pub struct Webhook {
     pub path: String,
     /// The secrets with which a message may be signed, the newest first; none: the receiver is off.
     pub secrets: Vec<SecretString>,
+    /// The organisation whose webhooks are taken; `None`: that of the first one after the start.
+    pub organization_id: Option<OrganisationId>,
 }
 
 /// The HTTP server.

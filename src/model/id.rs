@@ -89,6 +89,10 @@ id! {
     /// Identifies one occurrence of an access event; the key by which repeats are dropped.
     EventId
 }
+id! {
+    /// Identifies an organisation at the vendor.
+    OrganisationId
+}
 
 #[cfg(test)]
 mod tests {

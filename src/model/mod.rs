@@ -19,7 +19,7 @@ pub use command::{Action, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};
 pub use event::{AccessEvent, EventKind, Position};
 pub use fault::{Fault, Trace};
-pub use id::{ControllerId, DoorId, EventId, IdError, ScenarioId, SiteId};
+pub use id::{ControllerId, DoorId, EventId, IdError, OrganisationId, ScenarioId, SiteId};
 pub use message::{LinkEvent, Message, Protocol, Publication, Qos};
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;

@@ -1,11 +1,14 @@
-//! `webhook`: the path and the secrets of the receiver.
+//! `webhook`: the path and the secrets of the receiver, and whose webhooks it takes.
 
 use serde_json::json;
 
-use crate::config::{
-    reader::{Faulty, Problem, Rule, Section},
-    secret::{self, SecretKeys},
-    settings::Webhook,
+use crate::{
+    config::{
+        reader::{Faulty, Problem, Rule, Section},
+        secret::{self, SecretKeys},
+        settings::Webhook,
+    },
+    model::IdError,
 };
 
 const SECRET: SecretKeys = SecretKeys {
@@ -40,6 +43,14 @@ pub(super) fn webhook(section: &mut Section<'_, '_>) -> Result<Webhook, Faulty> 
     );
     let current = secret::read(section, &SECRET, |_| Ok(()));
     let previous = secret::read(section, &PREVIOUS, |_| Ok(()));
+    let organization_id = section
+        .key(
+            "organization_id",
+            "The organisation whose webhooks are taken; without it, that of the first one after the start.",
+        )
+        .parsed(&organization_rule(), |text| {
+            text.parse().map_err(|error: IdError| Problem::new(error.to_string()))
+        });
     let (current, previous) = (current?, previous?);
     if let (None, Some(previous)) = (&current, &previous) {
         let problem = Problem::with_cure(
@@ -51,7 +62,12 @@ pub(super) fn webhook(section: &mut Section<'_, '_>) -> Result<Webhook, Faulty> 
     Ok(Webhook {
         path,
         secrets: [current, previous].into_iter().flatten().map(|found| found.value).collect(),
+        organization_id: organization_id?.map(|found| found.value),
     })
+}
+
+fn organization_rule() -> Rule {
+    Rule::of("an id as Verkada gives it", json!({"type": "string", "pattern": "^[A-Za-z0-9-]{1,64}$"}))
 }
 
 fn path(text: &str) -> Result<String, Problem> {
