@@ -11,6 +11,7 @@ mod line;
 mod permit;
 mod tls;
 mod token;
+pub mod webhook;
 mod wire;
 
 use std::time::Duration;

@@ -216,9 +216,18 @@ impl WireScenario {
 /// A time as text or as Unix seconds.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum WireTime {
+pub(super) enum WireTime {
     Seconds(i64),
     Text(String),
+}
+
+impl WireTime {
+    pub(super) fn read(self) -> Result<Timestamp, String> {
+        match self {
+            Self::Seconds(seconds) => Timestamp::from_second(seconds).map_err(|e| short(&e)),
+            Self::Text(text) => text.parse().map_err(|e: jiff::Error| short(&e)),
+        }
+    }
 }
 
 /// The envelope is written in `snake_case` and the inside of `event_info` in `camelCase`; both are read in both places.
@@ -273,10 +282,7 @@ impl WireEvent {
             .or_else(|| inside.r#type.map(|word| format!("door_{word}")))
             .ok_or("it names no event type")?;
         let word = cut(&word.to_ascii_lowercase());
-        let at = match self.timestamp.ok_or("it has no timestamp")? {
-            WireTime::Seconds(seconds) => Timestamp::from_second(seconds).map_err(|e| short(&e))?,
-            WireTime::Text(text) => text.parse().map_err(|e: jiff::Error| short(&e))?,
-        };
+        let at = self.timestamp.ok_or("it has no timestamp")?.read()?;
         let door = inside.door_id.or(inside.door_id_snake).or(self.device_id).or(self.device_id_camel);
         let door = door.map(|text| id("door id", &text)).transpose()?;
         let controller = inside
@@ -307,7 +313,7 @@ impl WireEvent {
 }
 
 /// Makes an id for an event that came without one: the same content gives the same id.
-fn made_id(content: &str) -> Result<EventId, String> {
+pub(super) fn made_id(content: &str) -> Result<EventId, String> {
     let hash = ring::digest::digest(&ring::digest::SHA256, content.as_bytes());
     let mut text = "made-".to_owned();
     for byte in hash.as_ref().iter().take(16) {
@@ -322,7 +328,7 @@ fn decode<T: DeserializeOwned>(raw: &RawValue) -> Result<T, String> {
     serde_json::from_str(raw.get()).map_err(|e| short(&e))
 }
 
-fn id<T: FromStr<Err = IdError>>(member: &str, text: &str) -> Result<T, String> {
+pub(super) fn id<T: FromStr<Err = IdError>>(member: &str, text: &str) -> Result<T, String> {
     text.parse().map_err(|e: IdError| format!("{member}: {e}"))
 }
 
@@ -343,12 +349,12 @@ fn ids<T: FromStr<Err = IdError>>(
 }
 
 /// Cuts a text at [`MAX_TEXT_CHARS`]; what it holds is otherwise kept, control characters included.
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     text.chars().take(MAX_TEXT_CHARS).collect()
 }
 
 /// A cause, short and on one line.
-fn short(cause: &impl Display) -> String {
+pub(super) fn short(cause: &impl Display) -> String {
     cause.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CAUSE_CHARS).collect()
 }
 
