@@ -1,6 +1,6 @@
 //! The shell: one event loop and one timer around the core. It owns every task and decides nothing.
 
-mod http;
+pub mod http;
 mod lock;
 mod systemd;
 mod wiring;
@@ -25,7 +25,7 @@ use crate::{
     model::{LinkEvent, Publication, Reply},
     mqtt::{self, Link, Publisher},
     signals::Signal,
-    verkada::{self, Client, Permit},
+    verkada::{self, Client, Permit, webhook::Push},
 };
 
 /// How long commands under way may still end after a stop was asked for; shorter than the service manager's patience.
@@ -79,7 +79,7 @@ pub async fn run(
     let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
-    let http = http::serve(config.http.listen, status).await?;
+    let (http, pushes) = http::serve(config.http, &config.webhook, status).await?;
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
     let mut shell = Shell {
         permit: Permit::new(link.freshness(), FRESH_LINK),
@@ -87,6 +87,7 @@ pub async fn run(
         bridge,
         client,
         replies: JoinSet::new(),
+        pushes,
         held: None,
         status: status_sender,
         watchdog: systemd::Watchdog::start(now.mono),
@@ -96,7 +97,7 @@ pub async fn run(
         version = env!("CARGO_PKG_VERSION"),
         vendor = %config.verkada.base_url,
         broker = format!("{}:{}", config.mqtt.host, config.mqtt.port),
-        http = %http.address,
+        http = %http.address(),
         "the gateway starts"
     );
     shell.warm();
@@ -126,6 +127,8 @@ struct Shell {
     permit: Permit,
     publisher: Publisher,
     replies: JoinSet<Reply>,
+    /// What webhooks bring.
+    pushes: mpsc::Receiver<Push>,
     /// What the link had no room for.
     held: Option<Publication>,
     status: watch::Sender<Status>,
@@ -174,6 +177,7 @@ impl Shell {
                     let reply = reply.map_err(|error| Error::Task(error.to_string()))?;
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
+                Some(push) = self.pushes.recv() => tracing::debug!(?push, "a webhook was taken"),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }

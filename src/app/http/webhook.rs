@@ -1,0 +1,113 @@
+//! The path of the webhook: reads a delivery within limits, has it verified, and answers before anybody works on it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody as _},
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode},
+};
+use http_body_util::BodyExt as _;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::timeout,
+};
+
+use crate::{
+    clock,
+    config::Webhook,
+    verkada::webhook::{HEADER, MAX_BODY_BYTES, Push, Refusal, Taken, WebhookHealth, WebhookReceiver},
+};
+
+/// How long a body may take in all.
+const BODY_TIME: Duration = Duration::from_secs(5);
+/// How many bytes of bodies are in memory at the same time; a delivery waits for its share within [`BODY_TIME`].
+const MAX_BODIES_BYTES: usize = 16 * MAX_BODY_BYTES;
+
+/// Where deliveries are handed in.
+#[derive(Debug)]
+pub(super) struct Desk {
+    receiver: Mutex<WebhookReceiver>,
+    queue: mpsc::Sender<Push>,
+    room: Semaphore,
+}
+
+impl Desk {
+    pub(super) fn new(webhook: &Webhook, queue: mpsc::Sender<Push>) -> Self {
+        let receiver = WebhookReceiver::new(&webhook.secrets, webhook.organization_id.clone());
+        Self { receiver: Mutex::new(receiver), queue, room: Semaphore::new(MAX_BODIES_BYTES) }
+    }
+
+    pub(super) fn health(&self) -> WebhookHealth {
+        self.receiver().health().clone()
+    }
+
+    async fn take(&self, request: Request) -> Result<Taken, Refusal> {
+        let (head, body) = request.into_parts();
+        let values = head.headers.get_all(HEADER).iter().map(HeaderValue::as_bytes);
+        let signature = self.receiver().look(values, clock::now())?;
+        let body =
+            self.read(body).await.map_err(|refusal| self.receiver().refuse(refusal, clock::now().mono))?;
+        self.receiver().take(&signature, &body, clock::now(), |pushes| self.enqueue(pushes))
+    }
+
+    async fn read(&self, body: Body) -> Result<Vec<u8>, Refusal> {
+        let announced = body.size_hint();
+        // Where no length is announced, the share is the largest that a body may take.
+        let share = announced.upper().map_or(Ok(MAX_BODY_BYTES), usize::try_from);
+        let share = share.ok().filter(|share| *share <= MAX_BODY_BYTES).ok_or(Refusal::TooLarge)?;
+        let reading = async {
+            let share = u32::try_from(share).map_err(|_| Refusal::TooLarge)?;
+            let _share = self.room.acquire_many(share).await.map_err(|_| Refusal::Overflow)?;
+            collect(body).await
+        };
+        timeout(BODY_TIME, reading).await.unwrap_or(Err(Refusal::TooSlow))
+    }
+
+    /// Puts all into the queue, or none.
+    fn enqueue(&self, pushes: Vec<Push>) -> bool {
+        let Ok(places) = self.queue.try_reserve_many(pushes.len()) else { return false };
+        places.zip(pushes).for_each(|(place, push)| place.send(push));
+        true
+    }
+
+    /// Takes the lock, never across a wait.
+    fn receiver(&self) -> MutexGuard<'_, WebhookReceiver> {
+        self.receiver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `POST` on the path.
+pub(super) async fn deliver(State(desk): State<Arc<Desk>>, request: Request) -> (StatusCode, &'static str) {
+    match desk.take(request).await {
+        Ok(Taken::Accepted | Taken::Ignored | Taken::Replayed | Taken::Foreign) => (StatusCode::OK, "ok"),
+        Err(refusal) => (status(refusal), refusal.word()),
+    }
+}
+
+const fn status(refusal: Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Unsigned | Refusal::Stale | Refusal::Ahead | Refusal::Signature => StatusCode::UNAUTHORIZED,
+        Refusal::Header | Refusal::Cut | Refusal::Body => StatusCode::BAD_REQUEST,
+        Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        Refusal::Foreign => StatusCode::OK,
+        Refusal::Overflow => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn collect(mut body: Body) -> Result<Vec<u8>, Refusal> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Refusal::Cut)?;
+        let Some(piece) = frame.data_ref() else { continue };
+        if whole.len() + piece.len() > MAX_BODY_BYTES {
+            return Err(Refusal::TooLarge);
+        }
+        whole.extend_from_slice(piece);
+    }
+    Ok(whole)
+}
