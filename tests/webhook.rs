@@ -490,6 +490,33 @@ async fn slow_senders_are_ended_and_hold_nobody_up() {
 }
 
 #[tokio::test]
+async fn who_fills_the_room_for_large_bodies_holds_no_common_delivery_up() {
+    let rig = Rig::start().await;
+    let large = event("large") + &" ".repeat(MAX_BODY_BYTES / 2);
+    let begun = clock::now().mono;
+    let mut idle = Vec::new();
+    for _ in 0..16 {
+        let mut stream = rig.connect().await;
+        let promise = head(&signed(SECRET, "", 0), &format!("content-length: {MAX_BODY_BYTES}\r\n"));
+        stream.write_all(promise.as_bytes()).await.unwrap();
+        idle.push(stream);
+    }
+    rig.until("all have begun", |health| health.received == 16).await;
+    // Its own time must end well after that of those before it.
+    tokio::time::sleep(LIMIT / 5).await;
+    let common = event("small");
+    let (waiting, small) = tokio::join!(rig.deliver(SECRET, &large), rig.deliver(SECRET, &common));
+    assert_eq!(small.status, 200);
+    assert!(small.took < VENDOR_WAITS, "{small:?}");
+    // It gets its share when those before it are ended.
+    assert_eq!(waiting.status, 200);
+    assert!(waiting.took > LIMIT / 2, "{waiting:?}");
+    for mut stream in idle {
+        assert_eq!(answer(&mut stream, begun).await.unwrap().status, 408);
+    }
+}
+
+#[tokio::test]
 async fn large_heads_are_refused() {
     let rig = Rig::start().await;
     let large = format!("GET /healthz HTTP/1.1\r\nhost: g\r\nx: {}\r\n\r\n", "y".repeat(20 * 1024));

@@ -24,8 +24,11 @@ use crate::{
 
 /// How long a body may take in all.
 const BODY_TIME: Duration = Duration::from_secs(5);
-/// How many bytes of bodies are in memory at the same time; a delivery waits for its share within [`BODY_TIME`].
-const MAX_BODIES_BYTES: usize = 16 * MAX_BODY_BYTES;
+/// A body that announces no more than this many bytes needs no share of the room. All deliveries seen so far do, so that
+/// none of them waits for somebody who only fills the room.
+const SMALL_BODY_BYTES: usize = 16 * 1024;
+/// The room in bytes for all larger bodies together; each waits for its share within [`BODY_TIME`].
+const ROOM_BYTES: usize = 16 * MAX_BODY_BYTES;
 
 /// Where deliveries are handed in.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(webhook: &Webhook, queue: mpsc::Sender<Push>) -> Self {
         let receiver = WebhookReceiver::new(&webhook.secrets, webhook.organization_id.clone());
-        Self { receiver: Mutex::new(receiver), queue, room: Semaphore::new(MAX_BODIES_BYTES) }
+        Self { receiver: Mutex::new(receiver), queue, room: Semaphore::new(ROOM_BYTES) }
     }
 
     pub(super) fn health(&self) -> WebhookHealth {
@@ -55,10 +58,10 @@ impl Desk {
     }
 
     async fn read(&self, body: Body) -> Result<Vec<u8>, Refusal> {
-        let announced = body.size_hint();
-        // Where no length is announced, the share is the largest that a body may take.
-        let share = announced.upper().map_or(Ok(MAX_BODY_BYTES), usize::try_from);
-        let share = share.ok().filter(|share| *share <= MAX_BODY_BYTES).ok_or(Refusal::TooLarge)?;
+        // Where no length is announced, it may take all that a body may.
+        let size = body.size_hint().upper().map_or(Ok(MAX_BODY_BYTES), usize::try_from);
+        let size = size.ok().filter(|size| *size <= MAX_BODY_BYTES).ok_or(Refusal::TooLarge)?;
+        let share = if size > SMALL_BODY_BYTES { size } else { 0 };
         let reading = async {
             let share = u32::try_from(share).map_err(|_| Refusal::TooLarge)?;
             let _share = self.room.acquire_many(share).await.map_err(|_| Refusal::Overflow)?;
