@@ -4,6 +4,8 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/webhooks.rs"]
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,8 +52,16 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
     let mut bench = Bench::new(settings(Style::Device));
     bench.auto = false;
     bench.link(UP);
-    let api_off = ["=bridge/version 0.1.0", "=bridge/api/availability offline", "=availability online"];
-    bench.expect(&[GATEWAY, api_off[0], api_off[1], api_off[2], ">doors", ">scenarios", ">events"]);
+    bench.expect(&[
+        GATEWAY,
+        "=bridge/version 0.1.0",
+        "=bridge/webhook off",
+        "=bridge/api/availability offline",
+        "=availability online",
+        ">doors",
+        ">scenarios",
+        ">events",
+    ]);
     let scenarios = inventory(bench.scenarios.clone());
     bench.answer("scenarios", Ok(Answer::Scenarios(scenarios)));
     // The API is not shown as online before doors are known: an earlier run's doors would come alive unread.
@@ -84,6 +94,7 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
         DOOR,
         SITE,
         "=bridge/version 0.1.0",
+        "=bridge/webhook off",
         "=door/d-1/attributes none -",
         "=door/d-1/position None",
         "=door/d-1/state None",
@@ -142,7 +153,7 @@ fn home_assistants_birth_is_answered_once_after_a_random_while() {
     bench.expect(&[]);
     bench.run(ms(4_010));
     let log = bench.take_log();
-    assert_eq!(log.len(), 13, "{log:#?}");
+    assert_eq!(log.len(), 14, "{log:#?}");
     assert_eq!(log.first().map(String::as_str), Some(GATEWAY));
     assert_eq!(log.last().map(String::as_str), Some("=availability online"));
     bench.run(secs(40));

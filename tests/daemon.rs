@@ -35,3 +35,6 @@ mod start;
 #[cfg(test)]
 #[path = "daemon/trouble.rs"]
 mod trouble;
+#[cfg(test)]
+#[path = "daemon/webhooks.rs"]
+mod webhooks;

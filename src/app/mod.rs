@@ -22,10 +22,10 @@ use crate::{
     bridge::{Bridge, FRESH_LINK, Input, Status},
     clock,
     config::{Config, Report},
-    model::{LinkEvent, Publication, Reply},
+    model::{LinkEvent, Publication, Push, Reply},
     mqtt::{self, Link, Publisher},
     signals::Signal,
-    verkada::{self, Client, Permit, webhook::Push},
+    verkada::{self, Client, Permit},
 };
 
 /// How long commands under way may still end after a stop was asked for; shorter than the service manager's patience.
@@ -177,7 +177,7 @@ impl Shell {
                     let reply = reply.map_err(|error| Error::Task(error.to_string()))?;
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
-                Some(push) = self.pushes.recv() => tracing::debug!(?push, "a webhook was taken"),
+                Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }

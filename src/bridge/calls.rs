@@ -8,8 +8,8 @@ use super::{
     poller::{List, Trouble},
 };
 use crate::model::{
-    Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Reply, Request, ScenarioId,
-    Trace,
+    Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push, Reply, Request,
+    ScenarioId, Trace,
 };
 
 /// How long a read may wait before it is sent.
@@ -143,14 +143,41 @@ impl Bridge {
         let Some(fresh) = self.poller.take_page(page, now)? else { return Ok(false) };
         for event in &fresh.events {
             self.doors.apply(event, now);
-            if event.kind == EventKind::Lockdown && !fresh.history {
+            if fresh.history {
+                continue;
+            }
+            self.webhooks.reconcile(event.at, now);
+            if event.kind == EventKind::Lockdown {
                 self.poller.hurry(List::Scenarios, now.mono);
             }
-            if !fresh.history {
-                self.tell_event(event, now);
-            }
+            self.tell_event(event, now);
         }
         Ok(true)
+    }
+
+    /// A webhook is evidence like any other and may prompt a read. It is never a command.
+    pub(super) fn take_push(&mut self, push: Push, now: Now) {
+        self.webhooks.deliver(now);
+        match push {
+            Push::Event(event) => {
+                if !self.poller.is_first(&event) {
+                    return;
+                }
+                self.doors.apply(&event, now);
+                // A delivery from before the start may have been told by the run before.
+                if event.at >= self.started {
+                    self.tell_event(&event, now);
+                }
+            }
+            Push::ReadScenarios => {
+                let at = self.webhooks.nudge(now);
+                self.poller.hurry(List::Scenarios, at);
+            }
+            Push::ReadEvents => {
+                let at = self.webhooks.nudge(now);
+                self.poller.hurry(List::Events, at);
+            }
+        }
     }
 
     fn read_well(&mut self, list: List, complete: bool, now: Now) {

@@ -20,6 +20,7 @@ mod scenarios;
 mod settings;
 mod slugs;
 mod view;
+mod webhooks;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,6 +39,7 @@ use self::{
     poller::{List, Poller, Trouble},
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
+    webhooks::{Reliance, Webhooks},
 };
 pub use self::{
     gate::FRESH_LINK,
@@ -46,7 +48,7 @@ pub use self::{
 };
 use crate::{
     hass::{Topics, payload},
-    model::{Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Qos, Reply, Target},
+    model::{Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, Target},
     rng::Rng,
 };
 
@@ -63,6 +65,8 @@ pub enum Input {
     Link(LinkEvent),
     /// A call got its reply.
     Reply(Reply),
+    /// A webhook brought something.
+    Push(Push),
     /// The gateway is to stop: nothing new is taken on.
     Stop,
 }
@@ -146,6 +150,10 @@ pub struct Bridge {
     rates: Rates,
     books: Books,
     poller: Poller,
+    webhooks: Webhooks,
+    shown_reliance: Option<Reliance>,
+    /// Events from before it are evidence, not news.
+    started: jiff::Timestamp,
     budget: Budget,
     retained: Retained,
     outbox: Outbox,
@@ -183,6 +191,9 @@ impl Bridge {
             rates: Rates::default(),
             books: Books::default(),
             poller: Poller::new(settings.polls, rng.bits(), now),
+            webhooks: Webhooks::default(),
+            shown_reliance: None,
+            started: now.utc,
             budget: Budget::default(),
             retained: Retained::default(),
             outbox: Outbox::default(),
@@ -218,6 +229,7 @@ impl Bridge {
         match input {
             Input::Link(event) => self.hear_link(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
+            Input::Push(push) => self.take_push(push, now),
             Input::Stop => {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
@@ -239,6 +251,13 @@ impl Bridge {
             let last = List::ALL.into_iter().filter_map(|list| self.poller.last_good(list)).max();
             let text = last.map_or_else(|| payload::UNKNOWN.to_owned(), |at| at.to_string());
             self.show(Rank::State, self.topics.bridge("last_poll"), text);
+            if self.webhooks.reliance(now) != Reliance::Off {
+                self.show(
+                    Rank::State,
+                    self.topics.bridge("webhook_missed"),
+                    self.webhooks.missed().to_string(),
+                );
+            }
         }
         self.settle(now);
     }
@@ -297,7 +316,9 @@ impl Bridge {
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven =
             self.link.unproven_since.filter(|_| self.health.commandable).map(|since| since + UNPROVEN_LASTS);
-        let stale = self.poller.next_stale(now).into_iter().chain(unproven).map(|at| (at, Wake::Stale));
+        let reliance = self.webhooks.next_change(now);
+        let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
+        let stale = stale.map(|at| (at, Wake::Stale));
         commands
             .chain(reads)
             .chain(stale)

@@ -191,6 +191,23 @@ impl Poller {
         }
     }
 
+    /// Changes how often a list is read. A pause after failures stays as long as it is.
+    pub(super) fn pace(&mut self, list: List, interval: Duration, now: Now) {
+        if let Some(poll) = self.polls.get_mut(&list)
+            && poll.interval != interval
+        {
+            poll.interval = interval;
+            if poll.failures == 0 {
+                poll.due = poll.due.min(now.mono + interval);
+            }
+        }
+    }
+
+    /// Whether an event that came another way than by a reading is seen for the first time.
+    pub(super) fn is_first(&mut self, event: &AccessEvent) -> bool {
+        self.seen.insert(event.id.clone(), event.at).is_none()
+    }
+
     /// A reading succeeded.
     pub(super) fn succeed(&mut self, list: List, now: Now) {
         if let Some(poll) = self.polls.get_mut(&list) {

@@ -10,6 +10,7 @@ use super::{
     report::Report,
     retained::Rank,
     view,
+    webhooks::Reliance,
 };
 use crate::{
     hass::{event, payload::Verb},
@@ -31,6 +32,7 @@ impl Bridge {
         if self.scenarios.take_coverage_changed() {
             self.doors.cover(&self.scenarios.covered(), now);
         }
+        self.follow_webhooks(now);
         self.compare_health(now);
         let announced = self.doors.take_announced();
         let gone = self.doors.take_gone();
@@ -110,6 +112,22 @@ impl Bridge {
             retain: false,
             correlation: None,
         });
+    }
+
+    /// Polls of events wait longer while webhooks can be relied on.
+    fn follow_webhooks(&mut self, now: Now) {
+        let interval = self.webhooks.poll_interval(self.settings.polls.events, now);
+        self.poller.pace(List::Events, interval, now);
+        let reliance = self.webhooks.reliance(now);
+        if self.shown_reliance.replace(reliance) != Some(reliance) {
+            self.show(Rank::State, self.topics.bridge("webhook"), reliance.word());
+            if reliance == Reliance::Incomplete {
+                tracing::warn!(
+                    missed = self.webhooks.missed(),
+                    "a poll found access events that no webhook had brought; events are polled as if there were none"
+                );
+            }
+        }
     }
 
     fn compare_health(&mut self, now: Now) {

@@ -10,6 +10,7 @@ mod event;
 mod fault;
 mod id;
 mod message;
+mod push;
 mod scenario;
 mod time;
 
@@ -21,5 +22,6 @@ pub use event::{AccessEvent, EventKind, Position};
 pub use fault::{Fault, Trace};
 pub use id::{ControllerId, DoorId, EventId, IdError, OrganisationId, ScenarioId, SiteId};
 pub use message::{LinkEvent, Message, Protocol, Publication, Qos};
+pub use push::Push;
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;

@@ -312,10 +312,18 @@ impl WireEvent {
     }
 }
 
+/// How an id begins that was made here.
+const MADE: &str = "made-";
+
+/// Whether an id was made here, since the vendor gave none.
+pub(super) fn is_made(id: &EventId) -> bool {
+    id.as_str().starts_with(MADE)
+}
+
 /// Makes an id for an event that came without one: the same content gives the same id.
 pub(super) fn made_id(content: &str) -> Result<EventId, String> {
     let hash = ring::digest::digest(&ring::digest::SHA256, content.as_bytes());
-    let mut text = "made-".to_owned();
+    let mut text = MADE.to_owned();
     for byte in hash.as_ref().iter().take(16) {
         write!(text, "{byte:02x}").map_err(|e| e.to_string())?;
     }

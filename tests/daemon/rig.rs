@@ -29,6 +29,7 @@ use verkada2mqtt::{
         ledger::{Endpoint, Entry},
         organisation::Organisation,
         switches::Switches,
+        webhook::WebhookTarget,
     },
 };
 
@@ -53,7 +54,22 @@ pub(crate) struct Rig {
 impl Rig {
     /// The demo organisation with short unlock times, and a broker.
     pub(crate) async fn start() -> Self {
-        let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        Self::around(simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await).await
+    }
+
+    /// The same with a vendor that delivers webhooks to the gateway, signed with a secret.
+    pub(crate) async fn start_with_webhooks(secret: &str) -> Self {
+        let http = free_address();
+        let url = format!("http://{http}/webhook/verkada").parse().unwrap();
+        let webhook = WebhookTarget { url, secret: Some(secret.into()) };
+        let mut rig =
+            Self::around(simulate_with(SocketAddr::from(([127, 0, 0, 1], 0)), Some(webhook)).await).await;
+        rig.config.set("/http/listen", http.to_string());
+        rig.config.set("/webhook/secret", secret);
+        rig
+    }
+
+    async fn around(simulator: Simulator) -> Self {
         let broker = broker::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let config = Config::new(simulator.base_url().as_str(), broker.address());
         Self { world: simulator.handle(), simulator, broker, config }
@@ -111,12 +127,17 @@ impl Rig {
 
 /// Simulates the demo organisation with short unlock times, events at once and no rate limit.
 pub(crate) async fn simulate(listen: SocketAddr) -> Simulator {
+    simulate_with(listen, None).await
+}
+
+async fn simulate_with(listen: SocketAddr, webhook: Option<WebhookTarget>) -> Simulator {
     let mut organisation = Organisation::demo();
     for door in &mut organisation.doors {
         door.unlock_time = UNLOCK_TIME;
     }
     let switches = Switches { rate_limit: false, event_delay_ms: 0, ..Switches::default() };
-    let settings = simulator::Settings { listen, switches, ..simulator::Settings::new(organisation, KEY) };
+    let settings =
+        simulator::Settings { listen, switches, webhook, ..simulator::Settings::new(organisation, KEY) };
     simulator::start(settings).await.unwrap()
 }
 

@@ -24,7 +24,8 @@ use super::Error;
 use crate::{
     bridge::Status,
     config::{Http, Webhook},
-    verkada::webhook::{Push, WebhookHealth},
+    model::Push,
+    verkada::webhook::WebhookHealth,
 };
 use webhook::Desk;
 

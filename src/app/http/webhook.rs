@@ -19,7 +19,8 @@ use tokio::{
 use crate::{
     clock,
     config::Webhook,
-    verkada::webhook::{HEADER, MAX_BODY_BYTES, Push, Refusal, Taken, WebhookHealth, WebhookReceiver},
+    model::Push,
+    verkada::webhook::{HEADER, MAX_BODY_BYTES, Refusal, Taken, WebhookHealth, WebhookReceiver},
 };
 
 /// How long a body may take in all.

@@ -16,7 +16,8 @@ use secrecy::SecretString;
 pub use health::{Refusal, WebhookHealth};
 pub use signature::{HEADER, Signature};
 
-use crate::model::{AccessEvent, Now, OrganisationId};
+use super::wire;
+use crate::model::{Now, OrganisationId, Push};
 use delivery::{Content, Delivery};
 use health::Books;
 use replays::Replays;
@@ -30,33 +31,6 @@ pub const MAX_PUSHES: usize = 2;
 
 /// How many foreign organisations are told by name.
 const MAX_FOREIGN_TOLD: usize = 16;
-
-/// What the core hears of a webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Push {
-    /// An access event.
-    Event(Pushed),
-    /// A read is due.
-    Nudge(Nudge),
-}
-
-/// An access event as a webhook brought it. The poll brings it again under the same id, if it came with one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    /// What happened.
-    pub event: AccessEvent,
-    /// When it was here.
-    pub delivered_at: Instant,
-}
-
-/// What a webhook prompts. However many come, a read counts against the budget as any other does: the core decides when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Nudge {
-    /// Scenarios changed: read their list.
-    ReadScenarios,
-    /// Something happened at a door and the delivery could not be read: read the list of events.
-    ReadEvents,
-}
 
 /// What became of a verified delivery. Each is answered with 200, so that the vendor does not send it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,14 +167,17 @@ impl WebhookReceiver {
             Content::Event { event, scenarios } => {
                 tracing::trace!(event = %event.id, word = %event.word, "a webhook brought an event");
                 let created = event.at;
-                let pushed = Push::Event(Pushed { event, delivered_at: now.mono });
-                let nudge = scenarios.then_some(Push::Nudge(Nudge::ReadScenarios));
-                (Some(created), [pushed].into_iter().chain(nudge).collect())
+                // An alert names the rule and not the occurrence. The list of events brings the same one under an id of
+                // its own, and one occurrence must not be told twice.
+                let push = if wire::is_made(&event.id) { Push::ReadEvents } else { Push::Event(event) };
+                (Some(created), [push].into_iter().chain(scenarios.then_some(Push::ReadScenarios)).collect())
             }
             Content::Unread { cause, scenarios } => {
                 tracing::debug!(%cause, "the event of a webhook cannot be read; the list of events may tell it");
-                let nudge = scenarios.then_some(Push::Nudge(Nudge::ReadScenarios));
-                (None, [Push::Nudge(Nudge::ReadEvents)].into_iter().chain(nudge).collect())
+                (
+                    None,
+                    [Push::ReadEvents].into_iter().chain(scenarios.then_some(Push::ReadScenarios)).collect(),
+                )
             }
             Content::Other(what) => {
                 tracing::debug!(%what, "a webhook is about something else than doors and scenarios");

@@ -44,8 +44,8 @@ fn deliver(
 
 fn ids(pushes: &[Push]) -> Vec<String> {
     let id = |push: &Push| match push {
-        Push::Event(pushed) => pushed.event.id.to_string(),
-        Push::Nudge(nudge) => format!("{nudge:?}"),
+        Push::Event(event) => event.id.to_string(),
+        Push::ReadScenarios | Push::ReadEvents => format!("{push:?}"),
     };
     pushes.iter().map(id).collect()
 }
@@ -140,8 +140,8 @@ fn a_lockdown_prompts_a_read_of_scenarios_and_an_unreadable_event_one_of_events(
     let mut receiver = receiver(None);
     let (_, queued) = deliver(&mut receiver, SECRET, &body("o", "e-1", "door_lockdown"), T, T);
     assert_eq!(ids(&queued), ["e-1", "ReadScenarios"]);
-    let Some(Push::Event(pushed)) = queued.first() else { panic!("{queued:?}") };
-    assert_eq!(pushed.event.kind, EventKind::Lockdown);
+    let Some(Push::Event(event)) = queued.first() else { panic!("{queued:?}") };
+    assert_eq!(event.kind, EventKind::Lockdown);
     let (taken, queued) = deliver(&mut receiver, SECRET, &body("o", "a/b", "door_lockdown"), T, T);
     assert_eq!(
         (taken, ids(&queued)),
