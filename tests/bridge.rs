@@ -773,6 +773,22 @@ fn the_result_goes_to_the_response_topic_too_but_never_where_only_the_gateway_wr
 }
 
 #[test]
+fn a_late_copy_is_answered_by_what_came_of_the_first_and_not_by_its_age() {
+    let mut bench = Bench::settled();
+    let payload = json!({"action": "unlock", "id": "x", "issued_at": bench.now.utc.to_string()}).to_string();
+    bench.command("door/d-1", &payload);
+    bench.expect(&UNLOCKING);
+    bench.answer("unlock d-1", Ok(unlocked(Some(5))));
+    bench.run(secs(20));
+    bench.take_log();
+    bench.command("door/d-1", &payload);
+    bench.expect(&["!door/d-1/result unlock done -", "!door/d-1/result unlock merged duplicate"]);
+    let other = payload.replace("\"x\"", "\"y\"");
+    bench.command("door/d-1", &other);
+    bench.expect(&["!door/d-1/result unlock expired too_old"]);
+}
+
+#[test]
 fn a_repeated_request_is_answered_where_it_asks_for_it() {
     let mut bench = Bench::settled();
     let payload = r#"{"action":"unlock","id":"x"}"#;
@@ -817,6 +833,25 @@ const ACTIVE: [&str; 5] = [
     "=scenario/s-1/state ON",
 ];
 
+const NOT_YET: &str = "!scenario/s-1/result activate accepted not_confirmed";
+
+#[test]
+fn somebody_is_told_within_a_second_that_a_lockdown_is_not_there_whatever_holds_it_up() {
+    let mut bench = Bench::settled();
+    bench.command("scenario/s-1", "ON");
+    bench.expect(&ACTIVATING);
+    bench.run(ms(999));
+    bench.expect(&[]);
+    bench.run(ms(1));
+    bench.expect(&[NOT_YET]);
+    assert_eq!(bench.last_result()["message"], "not done yet: the vendor has not answered");
+    bench.run(secs(5));
+    bench.expect(&[]);
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.expect(&ACTIVE);
+}
+
 #[test]
 fn an_activate_is_done_only_when_a_later_read_shows_it() {
     let mut bench = Bench::settled();
@@ -826,7 +861,7 @@ fn an_activate_is_done_only_when_a_later_read_shows_it() {
     bench.answer("activate s-1", Ok(Answer::Taken));
     bench.expect(&[]);
     bench.run(secs(3));
-    bench.expect(&[]);
+    bench.expect(&[NOT_YET]);
     assert_eq!(bench.reads["scenarios"], before + 4, "at once, then once a second");
     active(&mut bench, true);
     bench.run(secs(1));
@@ -1056,7 +1091,7 @@ fn a_lockdown_drains_what_would_open() {
         ]
     );
     bench.run(secs(2));
-    bench.expect(&[">activate s-1"]);
+    bench.expect(&[NOT_YET, ">activate s-1"]);
     active(&mut bench, true);
     bench.answer("activate s-1", Ok(Answer::Taken));
     bench.run(secs(20));

@@ -23,6 +23,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// How long an activate is tried.
 const ACTIVATE_LASTS: Duration = Duration::from_mins(2);
+/// An activate that is not confirmed after this long is told to be under way still.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 /// How long reads may take to show what the vendor took.
 const CONFIRM: Duration = Duration::from_secs(15);
 /// How long an activate that ended without proof waits for a read before it is sent again.
@@ -84,10 +86,17 @@ struct ScenarioTask {
     attempts: u32,
     /// Whether a request may have reached the vendor.
     sent: bool,
-    /// Whether its first failure was told.
+    /// Whether it was told that it is not done yet.
     told: bool,
     /// Why it may not be sent again, should the request under way not reach the vendor; only for a release.
     barred: Option<Bar>,
+}
+
+impl ScenarioTask {
+    /// When it must be told that it is not done yet, unless it is done or told before.
+    fn tell_at(&self) -> Option<Instant> {
+        (self.action == Action::Activate && !self.told).then(|| self.received + TELL_AFTER)
+    }
 }
 
 #[derive(Debug)]
@@ -490,6 +499,7 @@ impl Commands {
                 now.utc,
             )));
         }
+        effects.extend(self.tell_of_slow_activates(now));
         let ids: Vec<ScenarioId> = self.scenarios.keys().cloned().collect();
         for id in ids {
             effects.extend(self.expire_scenario(&id, now));
@@ -502,6 +512,7 @@ impl Commands {
         let blocked = |id: &ScenarioId| self.orphans.contains_key(id);
         let unlocks = self.unlocks.values().filter(|task| task.call.is_none());
         let unlocks = unlocks.flat_map(|task| [(task.not_before, Some(Lane::Unlock)), (task.deadline, None)]);
+        let untold = self.scenarios.values().filter_map(|task| task.tell_at().map(|at| (at, None)));
         let scenarios = self.scenarios.iter().flat_map(move |(id, task)| {
             let lane = if task.action == Action::Activate { Lane::Activate } else { Lane::Release };
             match task.step {
@@ -511,7 +522,7 @@ impl Commands {
                 Step::Confirm { until, .. } => [Some((until, None)), None],
             }
         });
-        unlocks.chain(scenarios.flatten())
+        unlocks.chain(scenarios.flatten()).chain(untold)
     }
 
     /// How many commands are under way.
@@ -564,6 +575,25 @@ impl Commands {
         };
         for (_, task) in self.scenarios.extract_if(.., |_, task| waits(task)) {
             effects.push(Effect::Report(bar.end(&task.origin, now)));
+        }
+        effects
+    }
+
+    /// Somebody must know within a second that a lockdown is not there yet, whatever holds it up.
+    fn tell_of_slow_activates(&mut self, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (id, task) in &mut self.scenarios {
+            if task.tell_at().is_none_or(|at| now.mono < at) {
+                continue;
+            }
+            task.told = true;
+            let text = match task.step {
+                Step::Send { .. } => "not done yet: the request waits to be sent",
+                Step::Sending { .. } => "not done yet: the vendor has not answered",
+                Step::Confirm { .. } => "not done yet: no read shows the scenario activated",
+            };
+            tracing::error!(scenario_id = %id, attempt = task.attempts, "an activate is {text}");
+            effects.push(Effect::Report(Report::progress(&task.origin, Some(Reason::NotConfirmed), text)));
         }
         effects
     }

@@ -82,18 +82,23 @@ pub(super) fn judge(
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
-    let action = match order.verb {
-        Verb::Unlock => Action::Unlock,
-        Verb::Activate => Action::Activate,
-        Verb::Release => Action::Release,
-        Verb::Lock => {
-            let text = "the vendor has no lock command: the door locks by itself when its unlock time ends";
-            return Err(Refusal::refused(Reason::Unsupported, text));
-        }
+    let Some(action) = action(order.verb) else {
+        let text = "the vendor has no lock command: the door locks by itself when its unlock time ends";
+        return Err(Refusal::refused(Reason::Unsupported, text));
     };
     judge_allowed(action, facts)?;
     let deadline = judge_age(action, &order, message, facts.allowed, now)?;
     Ok(Passed { action, order, deadline })
+}
+
+/// What the vendor can be asked for; it has no command to lock.
+pub(super) const fn action(verb: Verb) -> Option<Action> {
+    match verb {
+        Verb::Unlock => Some(Action::Unlock),
+        Verb::Activate => Some(Action::Activate),
+        Verb::Release => Some(Action::Release),
+        Verb::Lock => None,
+    }
 }
 
 /// How old a command may be when it is sent.

@@ -15,7 +15,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order},
     },
-    model::{Message, Now, Outcome, Reason, ScenarioState, Target},
+    model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -86,7 +86,11 @@ impl Bridge {
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
-            Err(refusal) => {
+            Err(mut refusal) => {
+                // A late copy of a command must not be told to have expired where the first one was executed.
+                if let (Reason::TooOld, Some(action)) = (refusal.reason, origin.verb.and_then(gate::action)) {
+                    refusal = self.judge_repeat(&origin, action, now).err().unwrap_or(refusal);
+                }
                 if refusal.reason == Reason::Retained {
                     self.warn_of_retained(&origin.target, now);
                 }
@@ -179,27 +183,28 @@ impl Bridge {
         }
     }
 
+    /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.
+    fn judge_repeat(&mut self, origin: &Origin, action: Action, now: Now) -> Result<(), Refusal> {
+        let Some(id) = &origin.id else { return Ok(()) };
+        match self.ids.check(id, action, &origin.target, now) {
+            Repeat::New => Ok(()),
+            Repeat::Same(earlier) => {
+                if let Some(mut earlier) = earlier {
+                    earlier.origin.response.clone_from(&origin.response);
+                    self.say(&earlier);
+                }
+                let message =
+                    "the id was used before for the same command; its result was published again".to_owned();
+                Err(Refusal { outcome: Outcome::Merged, reason: Reason::Duplicate, message })
+            }
+            Repeat::Conflict(refusal) => Err(refusal),
+        }
+    }
+
     /// The part of the gate that remembers: duplicates, equal commands under way, rates. Then the command is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
         origin.passed = true;
-        if let Some(id) = &origin.id {
-            match self.ids.check(id, passed.action, &origin.target, now) {
-                Repeat::New => {}
-                Repeat::Same(earlier) => {
-                    if let Some(mut earlier) = earlier {
-                        earlier.origin.response.clone_from(&origin.response);
-                        self.say(&earlier);
-                    }
-                    let text = "the id was used before for the same command; its result was published again";
-                    return Err(Refusal {
-                        outcome: Outcome::Merged,
-                        reason: Reason::Duplicate,
-                        message: text.to_owned(),
-                    });
-                }
-                Repeat::Conflict(refusal) => return Err(refusal),
-            }
-        }
+        self.judge_repeat(origin, passed.action, now)?;
         let merges = match &origin.target {
             Target::Door(door) => self.commands.merges_unlock(door, now.mono),
             Target::Scenario(scenario) => self.commands.merges_scenario(scenario, passed.action),

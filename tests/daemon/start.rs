@@ -127,6 +127,7 @@ async fn readiness_tells_its_parts() {
         "scenarios": 3,
         "published": true,
         "commands": { "received": 0, "pending": 0 },
+        "webhook": { "enabled": false },
     });
     assert_eq!(body, expected);
     assert!((250..300).contains(&body["verkada"]["budget_left"].as_u64().unwrap()), "{body}");
