@@ -773,6 +773,34 @@ fn the_result_goes_to_the_response_topic_too_but_never_where_only_the_gateway_wr
 }
 
 #[test]
+fn the_next_press_after_a_failure_is_no_repeat() {
+    let mut bench = Bench::settled();
+    bench.command("door/d-1", "UNLOCK");
+    bench.expect(&UNLOCKING);
+    bench.answer("unlock d-1", Err(Fault::Forbidden(trace())));
+    bench.take_log();
+    bench.command("door/d-1", "UNLOCK");
+    assert!(bench.take_log().contains(&">unlock d-1".to_owned()));
+}
+
+/// The list of doors stays fresh for a quarter of an hour; what is read each five seconds tells sooner.
+#[test]
+fn a_vendor_that_is_gone_is_shown_by_the_lists_that_are_read_often() {
+    let mut bench = Bench::settled();
+    bench.auto = false;
+    for _ in 0..30 {
+        bench.run(secs(1));
+        for what in ["scenarios", "events"] {
+            if bench.open.iter().any(|call| call_line(&call.request) == what) {
+                bench.answer(what, Err(Fault::NotSent(trace())));
+            }
+        }
+    }
+    bench.take_log();
+    assert_eq!(bench.held("bridge/api/availability").as_deref(), Some("offline"));
+}
+
+#[test]
 fn a_late_copy_is_answered_by_what_came_of_the_first_and_not_by_its_age() {
     let mut bench = Bench::settled();
     let payload = json!({"action": "unlock", "id": "x", "issued_at": bench.now.utc.to_string()}).to_string();

@@ -361,6 +361,8 @@ impl Commands {
             self.unlocks.insert(door.clone(), task);
             return effects;
         }
+        // Nothing was done that the next press could repeat.
+        self.last_unlock.remove(door);
         effects.push(Effect::NotUnlocked(door.clone()));
         effects.push(Effect::Report(end_of_fault(&task.origin, &fault, now)));
         effects

@@ -142,7 +142,7 @@ impl Bridge {
         // Doors and scenarios that an earlier run left on the broker must not come alive before they were read.
         let settled = |list| self.poller.last_good(list).is_some() || self.poller.is_barred(list);
         let api_online = !List::ALL.into_iter().any(|list| self.poller.is_revoked(list))
-            && List::ALL.into_iter().any(fresh)
+            && self.is_answering(now)
             && [List::Doors, List::Scenarios].into_iter().all(settled);
         let old = std::mem::replace(&mut self.health, health);
         if std::mem::replace(&mut self.api_online, api_online) != api_online {
@@ -163,6 +163,18 @@ impl Bridge {
         }
         if (old.commandable, old.scenarios) != (health.commandable, health.scenarios) {
             self.scenarios.touch_all();
+        }
+    }
+
+    /// Whether the vendor answers: told by the lists that are read often, if the key may read any of them, since the list
+    /// of doors stays fresh for long after the last answer.
+    fn is_answering(&self, now: Now) -> bool {
+        let often = [List::Scenarios, List::Events];
+        let readable = |list: &List| !self.poller.is_barred(*list);
+        if often.iter().any(readable) {
+            often.iter().any(|list| self.poller.is_fresh(*list, now))
+        } else {
+            self.poller.is_fresh(List::Doors, now)
         }
     }
 
