@@ -205,8 +205,8 @@ fn a_planted_fault_is_found() {
     assert_eq!(strangers("fn f() { crate::demo::run() }", &["bridge", "demo"]), ["demo"]);
     assert_eq!(strangers("use verkada2mqtt::app;", &["app"]), ["app"]);
     assert_eq!(strangers("use crate::{hass::discovery, bridges::x};", &["bridge"]), Vec::<&str>::new());
-    assert!(names_place("see /home/me/gateway/x", "/home/me/gateway"));
-    assert!(!names_place("https://example.org/home/me/gateway", "/home/me/gateway"));
+    assert!(names_place("see /srv/me/gateway/x", "/srv/me/gateway"));
+    assert!(!names_place("https://example.org/srv/me/gateway", "/srv/me/gateway"));
 }
 
 /// A file of the project.
