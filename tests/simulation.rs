@@ -23,7 +23,7 @@ use verkada2mqtt::{
     hass::Style,
     model::{
         AccessEvent, Answer, Call, CallId, Door, EventKind, EventPage, Fault, LinkEvent, Message, Now,
-        Outcome, PageToken, Protocol, Publication, Reply, Request, Scenario, ScenarioState,
+        Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario, ScenarioState,
     },
     rng::Rng,
 };
@@ -57,6 +57,8 @@ enum Happening {
     Relock(&'static str),
     Person,
     Visible(AccessEvent),
+    /// A webhook brings an event, or a second time, or late.
+    Push(AccessEvent),
     Elsewhere,
     Cut,
     Connect,
@@ -146,6 +148,8 @@ struct Listed {
 
 struct World {
     seed: u64,
+    /// Whether the vendor delivers webhooks; some get lost, some come late or twice.
+    webhooks: bool,
     rng: Rng,
     begin: Instant,
     now: Now,
@@ -182,6 +186,7 @@ impl World {
         settings.polls.doors = secs(10);
         let mut world = Self {
             seed,
+            webhooks: !seed.is_multiple_of(3),
             rng: Rng::new(seed),
             begin: now.mono,
             now,
@@ -325,6 +330,18 @@ impl World {
                     self.vendor.visible.push(event.clone());
                 }
                 self.vendor.visible.push(event);
+            }
+            Happening::Push(event) => {
+                self.note(&format!("a webhook brings {} {:?}", event.id, event.kind));
+                if self.rng.one_in(6) {
+                    self.again(1, 20_000, Happening::Push(event.clone()));
+                }
+                if event.kind == EventKind::Denied && self.rng.one_in(2) {
+                    self.bridge.handle(Input::Push(Push::ReadScenarios), self.now);
+                }
+                self.bridge.handle(Input::Push(Push::Event(event.clone())), self.now);
+                self.learn_event(&event);
+                self.drain();
             }
             Happening::Elsewhere => {
                 let active = !self.vendor.active["s-x"];
@@ -614,6 +631,14 @@ impl World {
         let event = event(&format!("e-{}", self.vendor.next_event), kind, id, at);
         let delay =
             if self.rng.one_in(5) { self.rng.between(secs(1), secs(25)) } else { ms(self.rng.below(900)) };
+        if self.webhooks && !self.rng.one_in(8) {
+            let late = if self.rng.one_in(10) {
+                self.rng.between(secs(1), secs(40))
+            } else {
+                ms(self.rng.below(300))
+            };
+            self.plan(late, Happening::Push(event.clone()));
+        }
         self.plan(delay, Happening::Visible(event));
     }
 
