@@ -10,6 +10,7 @@ mod event;
 mod fault;
 mod id;
 mod message;
+mod person;
 mod scenario;
 mod time;
 
@@ -17,9 +18,10 @@ pub use call::{Answer, Call, CallId, EventPage, Lane, PageToken, Reply, Request,
 pub use choice::{ProtocolChoice, ReleasePath, Scheme};
 pub use command::{Action, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};
-pub use event::{AccessEvent, EventKind, Position};
+pub use event::{AccessEvent, EventKind, Method, Position};
 pub use fault::{Fault, Trace};
 pub use id::{ControllerId, DoorId, EventId, IdError, ScenarioId, SiteId};
 pub use message::{LinkEvent, Message, Protocol, Publication, Qos};
+pub use person::{Person, Privacy};
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;
