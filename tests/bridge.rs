@@ -4,6 +4,8 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/truth.rs"]
+mod truth;
 #[path = "bridge/webhooks.rs"]
 mod webhooks;
 
@@ -79,8 +81,13 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
         DOOR,
         SITE,
         "=door/d-1/attributes none -",
+        "=door/d-1/fire None",
+        "=door/d-1/forced_open None",
+        "=door/d-1/held_open None",
         "=door/d-1/position None",
         "=door/d-1/state None",
+        "=door/d-1/tamper None",
+        "=scenario/s-1/attributes INACTIVE -",
         "=door/d-1/availability offline",
         "=bridge/api/availability online",
     ]);
@@ -96,8 +103,12 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
         "=bridge/version 0.1.0",
         "=bridge/webhook off",
         "=door/d-1/attributes none -",
+        "=door/d-1/fire None",
+        "=door/d-1/forced_open None",
+        "=door/d-1/held_open None",
         "=door/d-1/position None",
         "=door/d-1/state None",
+        "=door/d-1/tamper None",
         "=scenario/s-1/attributes INACTIVE -",
         "=scenario/s-1/state OFF",
         "=door/d-1/availability offline",
@@ -153,7 +164,7 @@ fn home_assistants_birth_is_answered_once_after_a_random_while() {
     bench.expect(&[]);
     bench.run(ms(4_010));
     let log = bench.take_log();
-    assert_eq!(log.len(), 14, "{log:#?}");
+    assert_eq!(log.len(), 18, "{log:#?}");
     assert_eq!(log.first().map(String::as_str), Some(GATEWAY));
     assert_eq!(log.last().map(String::as_str), Some("=availability online"));
     bench.run(secs(40));
@@ -1251,6 +1262,8 @@ fn events_out_of_order_late_and_doubled_never_undo_newer_evidence() {
         "!door/d-1/event other",
         "!door/d-1/event other",
         "=door/d-1/attributes event -",
+        "=door/d-1/forced_open OFF",
+        "=door/d-1/held_open OFF",
         "=door/d-1/position OFF",
         "=door/d-1/state UNLOCKED",
     ]);
@@ -1370,7 +1383,7 @@ fn renamed_new_and_vanished_doors_are_followed_slowly_where_they_vanish() {
     bench.run(secs(300));
     let log = bench.take_log();
     let own: Vec<_> = log.iter().filter(|line| !line.contains("last_poll")).collect();
-    assert_eq!(own, [DOOR, "=door/d-1/attributes none -"]);
+    assert_eq!(own, [DOOR, "=door/d-1/attributes none -", "=scenario/s-1/attributes INACTIVE -"]);
     bench.doors.push(door("d-2", "Back Door"));
     bench.run(secs(300));
     assert_eq!(bench.held("door/d-2/availability").as_deref(), Some("online"));
@@ -1386,8 +1399,12 @@ fn renamed_new_and_vanished_doors_are_followed_slowly_where_they_vanish() {
         [
             "=homeassistant/device/verkada2mqtt_door_d-2/config cleared",
             "=door/d-2/attributes ",
+            "=door/d-2/fire ",
+            "=door/d-2/forced_open ",
+            "=door/d-2/held_open ",
             "=door/d-2/position ",
             "=door/d-2/state ",
+            "=door/d-2/tamper ",
             "=door/d-2/availability ",
         ]
     );
@@ -1628,6 +1645,9 @@ fn an_event_from_before_a_release_proves_nothing_however_late_it_comes() {
 fn discovery(style: Style) -> BTreeMap<String, Value> {
     let mut bench = Bench::settled_with(settings(style), |bench| {
         bench.doors.push(door("d-2", "Back Door"));
+        // Only of this door it is known that there can be evidence of tampering and fire.
+        bench.events.push(event("e-1", EventKind::Tamper, "d-2", bench.now.utc));
+        bench.events.push(event("e-2", EventKind::FireReleased, "d-2", bench.now.utc));
         let mut everywhere = scenario("s-2", &["d-2"]);
         everywhere.name = Some("Evacuation".to_owned());
         everywhere.sites.push("site-2".parse().unwrap());
@@ -1664,7 +1684,7 @@ fn both_styles_announce_the_same_entities() {
         .collect();
     let component: BTreeSet<String> = discovery(Style::Component).values().map(unique).collect();
     assert_eq!(device, component);
-    assert_eq!(device.len(), 5 + 2 * 4 + 2);
+    assert_eq!(device.len(), 5 + 2 * 6 + 2 + 2);
 }
 
 /// Only known keys, and no null but a name.
@@ -1828,7 +1848,7 @@ proptest! {
                 prop_assert!(entities.insert(entity["default_entity_id"].to_string()), "{}", entity["default_entity_id"]);
             }
         }
-        prop_assert_eq!(entities.len(), 2 * (5 + 4 * doors.len() + scenarios.len()));
+        prop_assert_eq!(entities.len(), 2 * (5 + 6 * doors.len() + scenarios.len()));
         for publication in &bench.published {
             let topic = &publication.topic;
             prop_assert!(topic.len() <= 200 && !topic.contains(['+', '#']) && !topic.chars().any(char::is_control));

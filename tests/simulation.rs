@@ -41,6 +41,8 @@ const SCENARIOS: [&str; 3] = ["s-0", "s-1", "s-x"];
 const BUSY: Duration = Duration::from_secs(150);
 /// How long the world is quiet before the end is judged: longer than any activate, unlock or vanishing lasts.
 const QUIET: Duration = Duration::from_mins(5);
+/// How long a door that never told of being closed is believed to stand open.
+const OPEN_BELIEVED: Duration = Duration::from_mins(1);
 /// Wakes of the core in one second beyond which it spins.
 const MAX_WAKES: u32 = 60;
 /// Events on one page.
@@ -129,6 +131,10 @@ struct Evidence {
     /// The newest lock events of one second.
     lock: Option<(Timestamp, BTreeSet<bool>)>,
     position: Option<(Timestamp, BTreeSet<&'static str>)>,
+    /// Whether it ever told of being closed.
+    closes: bool,
+    /// The newest events of each problem: raised, ended.
+    problems: BTreeMap<&'static str, BTreeMap<bool, Timestamp>>,
     open_until: Option<(Instant, Timestamp)>,
     unsure_until: Option<(Instant, Timestamp)>,
     duration_known: bool,
@@ -184,6 +190,7 @@ impl World {
         let now = start();
         let mut settings = settings(Style::Device);
         settings.polls.doors = secs(10);
+        settings.open_unproven_after = OPEN_BELIEVED;
         let mut world = Self {
             seed,
             webhooks: !seed.is_multiple_of(3),
@@ -339,7 +346,7 @@ impl World {
                 if event.kind == EventKind::Denied && self.rng.one_in(2) {
                     self.bridge.handle(Input::Push(Push::ReadScenarios), self.now);
                 }
-                self.bridge.handle(Input::Push(Push::Event(event.clone())), self.now);
+                self.bridge.handle(Input::Push(Push::Event(Box::new(event.clone()))), self.now);
                 self.learn_event(&event);
                 self.drain();
             }
@@ -644,7 +651,7 @@ impl World {
 
     fn person(&mut self) {
         let id = self.pick(&DOORS);
-        match self.rng.below(5) {
+        match self.rng.below(9) {
             0 => {
                 let duration = secs(1 + self.rng.below(20));
                 self.open(id, duration);
@@ -652,6 +659,10 @@ impl World {
             1 => self.tell(EventKind::Opened, id),
             2 => self.tell(EventKind::Closed, id),
             3 => self.tell(EventKind::Denied, id),
+            4 => self.tell(EventKind::HeldOpen, id),
+            5 => self.tell(EventKind::Tamper, id),
+            6 => self.tell(EventKind::FireTriggered, id),
+            7 => self.tell(EventKind::FireReleased, id),
             _ => self.tell(EventKind::ForcedOpen, id),
         }
     }
@@ -737,6 +748,32 @@ impl World {
                 evidence.unsure_until = evidence.unsure_until.filter(|(_, since)| event.at <= *since);
             }
         }
+        let problems: &[(&str, bool)] = match event.kind {
+            EventKind::HeldOpen => &[("held_open", true)],
+            EventKind::ForcedOpen => &[("forced_open", true)],
+            EventKind::Closed => &[("held_open", false), ("forced_open", false)],
+            EventKind::Tamper => &[("tamper", true)],
+            EventKind::FireTriggered => &[("fire", true)],
+            EventKind::FireReleased => &[("fire", false)],
+            EventKind::Unlocked
+            | EventKind::Locked
+            | EventKind::Opened
+            | EventKind::Granted
+            | EventKind::RemoteUnlock
+            | EventKind::Denied
+            | EventKind::LockChanged
+            | EventKind::Lockdown
+            | EventKind::ControllerFireTriggered
+            | EventKind::ControllerFireReleased
+            | EventKind::ControllerOffline
+            | EventKind::ControllerStartup
+            | EventKind::Other => &[],
+        };
+        for (problem, on) in problems {
+            let known = evidence.problems.entry(problem).or_default().entry(*on).or_insert(event.at);
+            *known = event.at.max(*known);
+        }
+        evidence.closes |= event.kind == EventKind::Closed;
         if let Some(position) = event.kind.position() {
             let word = if position == verkada2mqtt::model::Position::Open { "ON" } else { "OFF" };
             match &mut evidence.position {
@@ -1065,12 +1102,33 @@ impl World {
             };
             equal(format!("door/{id}/state"), &[state]);
             equal(format!("door/{id}/availability"), &["online"]);
-            let positions = evidence
-                .position
-                .as_ref()
-                .map_or_else(|| vec!["None"], |(_, kinds)| kinds.iter().copied().collect());
-            equal(format!("door/{id}/position"), &positions);
+            let (position, lapsed) = self.position_of(evidence);
+            equal(format!("door/{id}/position"), &[position]);
+            for problem in ["held_open", "forced_open", "tamper", "fire"] {
+                let times = evidence.problems.get(problem);
+                let (raised, ended) = times.map_or((None, None), |t| (t.get(&true), t.get(&false)));
+                let word = match (raised, ended) {
+                    (None, None) => "None",
+                    (raised, ended) if raised < ended => "OFF",
+                    _ if lapsed && problem.ends_with("_open") => "None",
+                    _ => "ON",
+                };
+                equal(format!("door/{id}/{problem}"), &[word]);
+                let seen = problem.ends_with("_open") || times.is_some();
+                let config: Value = serde_json::from_slice(&self.broker.retained[&configs(id)]).unwrap();
+                self.must(config["components"].get(problem).is_some() == seen, || {
+                    format!("{id} has an entity for {problem} without evidence, or none with it")
+                });
+            }
         }
+    }
+
+    /// What the evidence says of the position, and whether an opening is too long ago to be believed.
+    fn position_of(&self, evidence: &Evidence) -> (&'static str, bool) {
+        let Some((at, kinds)) = &evidence.position else { return ("None", false) };
+        let open = kinds.len() == 1 && kinds.contains("ON");
+        let lapsed = open && !evidence.closes && self.now.utc >= *at + OPEN_BELIEVED;
+        (if kinds.len() > 1 || lapsed { "None" } else { kinds.first().unwrap() }, lapsed)
     }
 
     fn pick<T: Clone>(&mut self, of: &[T]) -> T {

@@ -31,7 +31,8 @@ use tokio_rustls::TlsAcceptor;
 use verkada2mqtt::{
     clock,
     model::{
-        Answer, Call, CallId, DoorId, Fault, PageToken, ReleasePath, Reply, Request, ScenarioState, Unlocked,
+        Answer, Call, CallId, DoorId, Fault, PageToken, Privacy, ReleasePath, Reply, Request, ScenarioState,
+        Unlocked,
     },
     verkada::{Client, Limits, Permit, Settings, TokenHealth},
 };
@@ -307,6 +308,7 @@ fn settings(base: &str) -> Settings {
         api_key: SecretString::from(KEY),
         ca_pem: None,
         release_path: ReleasePath::Auto,
+        privacy: Privacy::None,
         limits: Limits::default(),
     }
 }

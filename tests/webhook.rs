@@ -29,7 +29,7 @@ use verkada2mqtt::{
     bridge::{Books, Status},
     clock,
     config::{Http, Webhook},
-    model::Push,
+    model::{Privacy, Push},
     simulator::{
         self, Simulator,
         organisation::Organisation,
@@ -111,7 +111,7 @@ impl Rig {
             settled: false,
         });
         let listen = Http { listen: ([127, 0, 0, 1], 0).into() };
-        let (server, pushes) = http::serve(listen, &webhook, status).await.unwrap();
+        let (server, pushes) = http::serve(listen, &webhook, Privacy::None, status).await.unwrap();
         Self { server, pushes, _status: sender }
     }
 

@@ -79,7 +79,7 @@ pub async fn run(
     let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
-    let (http, pushes) = http::serve(config.http, &config.webhook, status).await?;
+    let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
     let mut shell = Shell {
         permit: Permit::new(link.freshness(), FRESH_LINK),

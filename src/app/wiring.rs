@@ -17,6 +17,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         name: settings.name.clone(),
         unlock: settings.unlock,
         assume_locked: settings.assume_locked,
+        ignore_dpi_relock: settings.ignore_dpi_relock,
     };
     bridge::Settings {
         announcer: Announcer {
@@ -52,6 +53,8 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             .map(|(id, settings)| (id.clone(), door(settings)))
             .collect(),
         assume_locked: config.doors.assume_locked,
+        ignore_dpi_relock: config.doors.ignore_dpi_relock,
+        open_unproven_after: config.doors.open_unproven_after,
         scenarios: bridge::Selection {
             include: config.scenarios.include.clone(),
             exclude: config.scenarios.exclude.clone(),
@@ -66,6 +69,7 @@ pub fn client_settings(config: &Config) -> verkada::Settings {
         api_key: config.verkada.api_key.clone(),
         ca_pem: config.verkada.ca_pem.clone(),
         release_path: config.verkada.release_path,
+        privacy: config.events.privacy,
         limits: verkada::Limits::default(),
     }
 }

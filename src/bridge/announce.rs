@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{doors::Doors, scenarios::Scenarios, slugs::Slugs, view};
 use crate::{
-    hass::{Announcer, Device, DoorFacts, ScenarioFacts},
+    hass::{Announcer, Device, DoorFacts, Offer, ScenarioFacts},
     model::{Door, DoorId, ScenarioId, SiteId},
 };
 
@@ -36,11 +36,11 @@ impl Announcements {
         announcer: &Announcer,
         door: &Door,
         chosen_name: Option<&str>,
-        unlock: bool,
+        offer: Offer,
     ) -> Notice {
         let name = view::door_name(door, chosen_name);
         let slug = self.slugs.of(door.id.as_str(), &name);
-        let device = announcer.door(DoorFacts { id: &door.id, name: &name, slug: &slug, unlock });
+        let device = announcer.door(DoorFacts { id: &door.id, name: &name, slug: &slug, offer });
         let known = self.doors.entry(door.id.clone()).or_default();
         notice(announcer.messages(&device), known)
     }

@@ -109,11 +109,8 @@ impl Bridge {
             (List::Doors, Answer::Doors(doors)) => {
                 self.note_skipped("doors", &doors.skipped);
                 let settings = &self.settings;
-                let assume = |id: &DoorId| {
-                    let own = settings.door_settings.get(id).and_then(|settings| settings.assume_locked);
-                    own.unwrap_or(settings.assume_locked)
-                };
-                self.doors.observe(doors, &settings.doors, assume, now);
+                let choices = |id: &DoorId| settings.choices(id);
+                self.doors.observe(doors, &settings.doors, choices, now);
                 self.doors.cover(&self.scenarios.covered(), now);
                 Ok(true)
             }

@@ -12,6 +12,8 @@ mod doors;
 mod gate;
 mod intake;
 mod poller;
+mod position;
+mod problems;
 mod publish;
 mod report;
 mod retained;
@@ -76,7 +78,7 @@ pub enum Input {
 pub enum Wake {
     /// A call may be due.
     Call,
-    /// An unlock time ends.
+    /// An unlock time ends, or a door is no longer believed to stand open.
     Relock,
     /// A command may have become too old.
     Command,
@@ -184,7 +186,7 @@ impl Bridge {
         let mut rng = Rng::new(seed);
         let topics = settings.announcer.topics.clone();
         let mut bridge = Self {
-            doors: Doors::default(),
+            doors: Doors::new(settings.open_unproven_after),
             scenarios: Scenarios::default(),
             commands: Commands::new(rng.bits()),
             ids: Ids::default(),

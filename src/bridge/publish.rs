@@ -7,20 +7,22 @@ use super::{
     announce::Notice,
     doors::LastCommand,
     poller::{List, Trouble},
+    problems::Problem,
     report::Report,
     retained::Rank,
     view,
     webhooks::Reliance,
 };
 use crate::{
-    hass::{event, payload::Verb},
+    hass::{Offer, event, payload::Verb},
     model::{AccessEvent, DoorId, Now, Outcome, Publication, Qos, Reason, ScenarioId, Target},
 };
 
 /// Events older than this are evidence, not news.
 const NEWS: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
 /// The topics of a door or scenario that are retained.
-const DOOR_LEAVES: [&str; 4] = ["state", "availability", "position", "attributes"];
+const DOOR_LEAVES: [&str; 8] =
+    ["state", "availability", "position", "held_open", "forced_open", "tamper", "fire", "attributes"];
 const SCENARIO_LEAVES: [&str; 3] = ["state", "availability", "attributes"];
 
 impl Bridge {
@@ -36,6 +38,10 @@ impl Bridge {
         self.compare_health(now);
         let announced = self.doors.take_announced();
         let gone = self.doors.take_gone();
+        if !announced.is_empty() || !gone.is_empty() {
+            // Scenarios are shown with the names of doors and sites.
+            self.scenarios.touch_all();
+        }
         if self.scenarios.take_announced() | !announced.is_empty() | !gone.is_empty() {
             self.announce_scenarios();
         }
@@ -179,11 +185,15 @@ impl Bridge {
     }
 
     fn announce_door(&mut self, id: &DoorId) {
-        let Some((door, _)) = self.doors.listed(id) else { return };
+        let Some((door, record)) = self.doors.listed(id) else { return };
         let settings = self.settings.door_settings.get(id);
         let chosen = settings.and_then(|settings| settings.name.as_deref());
-        let unlock = settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock);
-        let notice = self.announcements.door(&self.settings.announcer, door, chosen, unlock);
+        let offer = Offer {
+            unlock: settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
+            tamper: self.doors.tells_of(door, record, Problem::Tamper),
+            fire: self.doors.tells_of(door, record, Problem::Fire),
+        };
+        let notice = self.announcements.door(&self.settings.announcer, door, chosen, offer);
         self.publish_notice(Rank::Discovery, notice);
     }
 
@@ -193,10 +203,15 @@ impl Bridge {
         let online = self.health.commandable && self.health.doors && !cut_off;
         let state = view::lock_word(record.shown().lock);
         let position = view::position_word(record);
-        let attributes = view::door_attributes(door, record, cut_off);
+        let attributes = view::door_attributes(&self.doors, door, record);
+        let problems = Problem::ALL
+            .map(|problem| (problem, view::problem_word(self.doors.problem(door, record, problem))));
         let target = Target::Door(id.clone());
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "position"), position);
+        for (problem, word) in problems {
+            self.show(Rank::State, self.topics.of(&target, problem.word()), word);
+        }
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }
@@ -205,7 +220,7 @@ impl Bridge {
         let Some(record) = self.scenarios.get(id) else { return };
         let online = self.health.commandable && self.health.scenarios;
         let state = view::scenario_word(&record.scenario.state);
-        let attributes = view::scenario_attributes(record);
+        let attributes = view::scenario_attributes(record, &self.doors);
         let target = Target::Scenario(id.clone());
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);

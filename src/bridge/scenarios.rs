@@ -32,7 +32,21 @@ pub(super) struct Activation {
     pub(super) by: Timestamp,
 }
 
+/// The active scenarios that lock one door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Coverage {
+    /// When the newest of them became active.
+    pub(super) newest: Activation,
+    /// All of them.
+    pub(super) by: BTreeSet<ScenarioId>,
+}
+
 impl Record {
+    /// The first reading that showed it active, while it is.
+    pub(super) fn active_since(&self) -> Option<Timestamp> {
+        self.activated.map(|activation| activation.by)
+    }
+
     fn new(scenario: Scenario, now: Now) -> Self {
         let mut record =
             Self { scenario, last_command: None, last_act: None, inactive_at: None, activated: None };
@@ -106,16 +120,17 @@ impl Scenarios {
         self.changed.extend(self.records.keys().cloned());
     }
 
-    /// The doors that active scenarios lock, each with the newest activation.
-    pub(super) fn covered(&self) -> BTreeMap<DoorId, Activation> {
-        let mut covered: BTreeMap<DoorId, Activation> = BTreeMap::new();
-        for record in self.records.values() {
-            let Some(activated) = record.activated else { continue };
+    /// The doors that active scenarios lock, each with all of them and the newest activation.
+    pub(super) fn covered(&self) -> BTreeMap<DoorId, Coverage> {
+        let mut covered: BTreeMap<DoorId, Coverage> = BTreeMap::new();
+        for (id, record) in &self.records {
+            let Some(newest) = record.activated else { continue };
             for door in &record.scenario.doors_to_lock {
-                let newest = covered.entry(door.clone()).or_insert(activated);
-                if newest.by < activated.by {
-                    *newest = activated;
+                let known = covered.entry(door.clone()).or_insert(Coverage { newest, by: BTreeSet::new() });
+                if known.newest.by < newest.by {
+                    known.newest = newest;
                 }
+                known.by.insert(id.clone());
             }
         }
         covered

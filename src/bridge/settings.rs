@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use super::doors::Choices;
 use crate::{
     hass::Announcer,
     model::{DoorId, ScenarioId},
@@ -27,8 +28,22 @@ pub struct Settings {
     pub door_settings: BTreeMap<DoorId, DoorSettings>,
     /// Whether a door without evidence is shown as locked.
     pub assume_locked: bool,
+    /// Whether an unlock lasts its whole time although the door is opened.
+    pub ignore_dpi_relock: bool,
+    /// How long a door that never told of being closed is believed to stand open.
+    pub open_unproven_after: Duration,
     /// Which scenarios are shown.
     pub scenarios: Selection<ScenarioId>,
+}
+
+impl Settings {
+    /// What applies to one door.
+    pub(super) fn choices(&self, id: &DoorId) -> Choices {
+        let own = self.door_settings.get(id);
+        let assume_locked = own.and_then(|own| own.assume_locked).unwrap_or(self.assume_locked);
+        let ignore = own.and_then(|own| own.ignore_dpi_relock).unwrap_or(self.ignore_dpi_relock);
+        Choices { assume_locked, relocks_on_open: !ignore }
+    }
 }
 
 /// Home Assistant's birth message.
@@ -73,6 +88,8 @@ pub struct DoorSettings {
     pub unlock: Option<bool>,
     /// Whether it is shown as locked without evidence.
     pub assume_locked: Option<bool>,
+    /// Whether an unlock lasts its whole time although the door is opened.
+    pub ignore_dpi_relock: Option<bool>,
 }
 
 /// A filter by id.

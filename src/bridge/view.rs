@@ -5,16 +5,21 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    doors::{self, LastCommand, Lock, Source},
+    doors::{self, Doors, LastCommand, LastEvent, Lock, Source},
+    problems::Problem,
     scenarios,
 };
 use crate::{
-    hass::{name, payload},
-    model::{Door, DoorId, Position, ScenarioState, SiteId},
+    hass::{event, name, payload},
+    model::{Door, DoorId, Method, Position, ScenarioId, ScenarioState, SiteId},
 };
 
 /// How many door ids the attributes of a scenario list; Home Assistant's recorder drops attributes beyond 16 KiB.
 const MAX_LISTED_DOORS: usize = 200;
+/// How many bytes the names of its doors take up there beside their ids.
+const MAX_NAME_BYTES: usize = 4096;
+/// How many scenarios the attributes of a door list.
+const MAX_LISTED_SCENARIOS: usize = 50;
 
 /// The name to show for a door.
 pub(super) fn door_name(door: &Door, chosen: Option<&str>) -> String {
@@ -53,6 +58,15 @@ pub(super) fn position_word(record: &doors::Record) -> &'static str {
     }
 }
 
+/// The word of a problem.
+pub(super) const fn problem_word(on: Option<bool>) -> &'static str {
+    match on {
+        Some(true) => "ON",
+        Some(false) => "OFF",
+        None => payload::UNKNOWN,
+    }
+}
+
 /// The word of a scenario's state: what is not known is never shown as inactive.
 pub(super) const fn scenario_word(state: &ScenarioState) -> &'static str {
     match state {
@@ -68,10 +82,13 @@ pub(super) const fn online_word(online: bool) -> &'static str {
 }
 
 /// The attributes of a door. Nothing in it changes by the mere passing of time.
-pub(super) fn door_attributes(door: &Door, record: &doors::Record, cut_off: bool) -> Bytes {
+pub(super) fn door_attributes(doors: &Doors, door: &Door, record: &doors::Record) -> Bytes {
     let shown = record.shown();
     let unlocking = shown.source == Source::Command && matches!(shown.lock, Lock::Unlocking | Lock::Unlocked);
     let confirmed = (shown.source == Source::Event).then_some(shown.at).flatten();
+    let there = |problem: &&Problem| doors.problem(door, record, **problem) == Some(true);
+    let problems: Vec<_> = Problem::ALL.iter().filter(there).map(|problem| problem.word()).collect();
+    let covered_by: Vec<_> = record.covered_by().take(MAX_LISTED_SCENARIOS).map(ScenarioId::as_str).collect();
     bytes_of(&json!({
         "name": door.name.as_deref().and_then(name::shown),
         "site": door.site.as_ref().and_then(|site| site.name.as_deref()).and_then(name::shown),
@@ -84,13 +101,16 @@ pub(super) fn door_attributes(door: &Door, record: &doors::Record, cut_off: bool
         "last_confirmed": confirmed.map(time),
         "relock_due": shown.relock_due.map(time),
         "position_time": record.position().map(|(_, at)| time(at)),
-        "controller_offline": cut_off,
+        "problems": problems,
+        "covered_by": covered_by,
+        "controller_offline": doors.is_cut_off(door),
+        "last_event": record.last_event.as_ref().map(last_event),
         "last_command": record.last_command.as_ref().map(command),
     }))
 }
 
-/// The attributes of a scenario.
-pub(super) fn scenario_attributes(record: &scenarios::Record) -> Bytes {
+/// The attributes of a scenario; names of sites and doors stand in them where the list of doors tells them.
+pub(super) fn scenario_attributes(record: &scenarios::Record, all: &Doors) -> Bytes {
     let scenario = &record.scenario;
     let state = match &scenario.state {
         ScenarioState::Active => Some("ACTIVE"),
@@ -98,13 +118,18 @@ pub(super) fn scenario_attributes(record: &scenarios::Record) -> Bytes {
         ScenarioState::Unknown(word) => word.as_deref(),
     };
     let doors: Vec<&str> = scenario.doors_to_lock.iter().take(MAX_LISTED_DOORS).map(DoorId::as_str).collect();
+    let sites = all.site_names();
+    let site_name = |id: &SiteId| sites.get(id).copied().and_then(name::shown);
     bytes_of(&json!({
         "name": scenario.name.as_deref().and_then(name::shown),
         "type": scenario.kind,
         "vendor_state": state,
         "site_ids": scenario.sites.iter().map(SiteId::as_str).collect::<Vec<_>>(),
+        "site_names": scenario.sites.iter().map(site_name).collect::<Vec<_>>(),
+        "active_since": record.active_since().map(time),
         "message": scenario.message.as_deref().and_then(name::shown),
         "doors_to_lock": doors,
+        "door_names": door_names(&scenario.doors_to_lock, all),
         "doors_to_lock_count": scenario.doors_to_lock.len(),
         "last_command": record.last_command.as_ref().map(command),
     }))
@@ -119,6 +144,29 @@ pub(super) fn time(at: Timestamp) -> String {
 /// JSON as payload.
 pub(super) fn bytes_of(value: &Value) -> Bytes {
     value.to_string().into()
+}
+
+/// The names of doors in the order of their ids, `null` where one is not known; as many as there is room for.
+fn door_names(ids: &[DoorId], all: &Doors) -> Vec<Option<String>> {
+    let name = |id: &DoorId| name::shown(all.listed(id)?.0.name.as_deref()?);
+    let mut room = MAX_NAME_BYTES;
+    ids.iter()
+        .take(MAX_LISTED_DOORS)
+        .map(name)
+        .map_while(|name| {
+            room = room.checked_sub(name.as_ref().map_or(0, String::len))?;
+            Some(name)
+        })
+        .collect()
+}
+
+fn last_event(last: &LastEvent) -> Value {
+    json!({
+        "type": last.word,
+        "time": time(last.at),
+        "method": last.method.map(Method::word),
+        "by": last.by.as_ref().map(event::person),
+    })
 }
 
 fn command(last: &LastCommand) -> Value {

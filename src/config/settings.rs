@@ -10,7 +10,7 @@ use std::{
 use secrecy::SecretString;
 use url::Url;
 
-use crate::model::{DoorId, OrganisationId, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
+use crate::model::{DoorId, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
 
 /// The whole configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub doors: Doors,
     /// Which scenarios.
     pub scenarios: Scenarios,
+    /// What access events tell.
+    pub events: Events,
     /// The receiver of the vendor's webhooks.
     pub webhook: Webhook,
     /// The HTTP server.
@@ -188,6 +190,10 @@ pub struct Doors {
     pub exclude: BTreeSet<DoorId>,
     /// Whether a door of which nothing is known shows as locked, where a door has no setting of its own.
     pub assume_locked: bool,
+    /// Whether an unlock lasts its whole time although the door is opened, where a door has no setting of its own.
+    pub ignore_dpi_relock: bool,
+    /// How long a door that never told of being closed is believed to stand open, 1 min to 24 h.
+    pub open_unproven_after: Duration,
     /// Settings of single doors.
     pub settings: BTreeMap<DoorId, DoorSettings>,
 }
@@ -201,6 +207,8 @@ pub struct DoorSettings {
     pub unlock: Option<bool>,
     /// In place of `doors.assume_locked`.
     pub assume_locked: Option<bool>,
+    /// In place of `doors.ignore_dpi_relock`.
+    pub ignore_dpi_relock: Option<bool>,
 }
 
 /// Which scenarios.
@@ -210,6 +218,13 @@ pub struct Scenarios {
     pub include: BTreeSet<ScenarioId>,
     /// Never these; no id is in both sets.
     pub exclude: BTreeSet<ScenarioId>,
+}
+
+/// What access events tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Events {
+    /// How much of the people in them.
+    pub privacy: Privacy,
 }
 
 /// The receiver of the vendor's webhooks.

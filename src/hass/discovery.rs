@@ -65,8 +65,19 @@ pub struct DoorFacts<'a> {
     pub name: &'a str,
     /// What its entity ids are made from; unique among doors and scenarios.
     pub slug: &'a str,
-    /// Whether the momentary unlock button is offered.
+    /// Which of the entities that not every door has it gets.
+    pub offer: Offer,
+}
+
+/// Entities that not every door has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// The momentary unlock button.
     pub unlock: bool,
+    /// Tampering: only where an event told of it, since many doors never can.
+    pub tamper: bool,
+    /// The fire alarm: only where an event told of it.
+    pub fire: bool,
 }
 
 /// What is told about a scenario.
@@ -89,7 +100,7 @@ impl Announcer {
 
     /// The device of a door: lock, momentary button, position, access events.
     pub fn door(&self, door: DoorFacts<'_>) -> Device {
-        let DoorFacts { id, name, slug, unlock } = door;
+        let DoorFacts { id, name, slug, offer } = door;
         let target = Target::Door(id.clone());
         let mut device = Device::new(
             format!("verkada2mqtt_door_{id}"),
@@ -114,7 +125,7 @@ impl Announcer {
                 "optimistic": false, "retain": false, "qos": 0,
             })),
         );
-        if unlock {
+        if offer.unlock {
             device.add(
                 "unlock",
                 "button",
@@ -132,6 +143,7 @@ impl Announcer {
             "name": "Position", "device_class": "door",
             "state_topic": self.topics.of(&target, "position"), "payload_on": "ON", "payload_off": "OFF", "qos": 1,
         }));
+        self.add_problems(&mut device, door);
         device.add(
             "access",
             "event",
@@ -144,6 +156,32 @@ impl Announcer {
             }),
         );
         device
+    }
+
+    fn add_problems(&self, device: &mut Device, door: DoorFacts<'_>) {
+        let DoorFacts { id, slug, offer, .. } = door;
+        let target = Target::Door(id.clone());
+        let problems = [
+            ("held_open", "Held open", "problem", true),
+            ("forced_open", "Forced open", "problem", true),
+            ("tamper", "Tamper", "tamper", offer.tamper),
+            ("fire", "Fire alarm", "safety", offer.fire),
+        ];
+        for (key, name, class, offered) in problems {
+            if offered {
+                device.add(
+                    key,
+                    "binary_sensor",
+                    format!("verkada2mqtt_{id}_{key}"),
+                    json!({
+                        "object_id": format!("{slug}_{key}"),
+                        "name": name, "device_class": class, "entity_category": "diagnostic",
+                        "state_topic": self.topics.of(&target, key),
+                        "payload_on": "ON", "payload_off": "OFF", "qos": 1,
+                    }),
+                );
+            }
+        }
     }
 
     /// The device of a site, for the scenarios that cover this site alone.

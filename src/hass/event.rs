@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{AccessEvent, EventKind};
+use crate::model::{AccessEvent, EventKind, Method, Person};
 
 /// The event types that are announced.
 pub const TYPES: [&str; 6] =
@@ -22,13 +22,19 @@ pub const fn event_type(kind: EventKind) -> &'static str {
         | EventKind::Closed
         | EventKind::LockChanged
         | EventKind::Lockdown
+        | EventKind::Tamper
+        | EventKind::FireTriggered
+        | EventKind::FireReleased
+        | EventKind::ControllerFireTriggered
+        | EventKind::ControllerFireReleased
         | EventKind::ControllerOffline
         | EventKind::ControllerStartup
         | EventKind::Other => "other",
     }
 }
 
-/// The payload of an event topic. It names no person.
+/// The payload of an event topic: what the vendor does not tell is left out. People are in it as far as the event holds
+/// them, which is where the owner's choice of privacy is applied.
 pub fn payload(event: &AccessEvent) -> Value {
     let mut payload = json!({
         "event_type": event_type(event.kind),
@@ -37,11 +43,25 @@ pub fn payload(event: &AccessEvent) -> Value {
         "time": event.at.to_string(),
     });
     if let Some(object) = payload.as_object_mut() {
-        for (name, text) in [("direction", &event.direction), ("message", &event.message)] {
+        let method = Method::of_word(&event.word).map(Method::word);
+        for (name, text) in [
+            ("method", method),
+            ("direction", event.direction.as_deref()),
+            ("message", event.message.as_deref()),
+        ] {
             if let Some(text) = text {
                 object.insert(name.to_owned(), json!(text));
             }
         }
+        if let Some(by) = &event.person {
+            object.insert("person".to_owned(), person(by));
+        }
     }
     payload
+}
+
+/// A person as JSON; what is not known, or not to be shown, is left out.
+pub fn person(person: &Person) -> Value {
+    let members = [("id", person.id()), ("name", person.name()), ("email", person.email())];
+    members.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?)))).collect()
 }

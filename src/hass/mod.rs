@@ -6,5 +6,5 @@ pub mod name;
 pub mod payload;
 mod topic;
 
-pub use discovery::{Announcer, Device, DoorFacts, ScenarioFacts, Style};
+pub use discovery::{Announcer, Device, DoorFacts, Offer, ScenarioFacts, Style};
 pub use topic::{Destination, Topics};

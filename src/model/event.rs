@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{ControllerId, DoorId, EventId};
+use super::{ControllerId, DoorId, EventId, Person};
 
 /// One access event, without credentials: PINs and card numbers are dropped where it is decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct AccessEvent {
     pub direction: Option<String>,
     /// The vendor's short English text.
     pub message: Option<String>,
+    /// In whose name, as far as the owner lets people be shown.
+    pub person: Option<Person>,
 }
 
 /// What an access event means for the gateway (`verkada-api.md` 5.2, 7.3).
@@ -50,6 +52,16 @@ pub enum EventKind {
     LockChanged,
     /// `door_lockdown`, `door_lockdown_debounced`: read the scenarios now.
     Lockdown,
+    /// `door_tamper`.
+    Tamper,
+    /// `door_fire_alarm_triggered`.
+    FireTriggered,
+    /// `door_fire_alarm_released`.
+    FireReleased,
+    /// `door_acu_fire_alarm_triggered`: of all doors of the controller.
+    ControllerFireTriggered,
+    /// `door_acu_fire_alarm_released`: of all doors of the controller.
+    ControllerFireReleased,
     /// `door_acu_offline`: the controller cannot be reached.
     ControllerOffline,
     /// `door_acu_startup`: the controller is back.
@@ -86,11 +98,37 @@ impl EventKind {
             | "door_schedule_override_applied"
             | "door_schedule_override_removed" => Self::LockChanged,
             "door_lockdown" | "door_lockdown_debounced" => Self::Lockdown,
+            "door_tamper" => Self::Tamper,
+            "door_fire_alarm_triggered" => Self::FireTriggered,
+            "door_fire_alarm_released" => Self::FireReleased,
+            "door_acu_fire_alarm_triggered" => Self::ControllerFireTriggered,
+            "door_acu_fire_alarm_released" => Self::ControllerFireReleased,
             "door_acu_offline" => Self::ControllerOffline,
             "door_acu_startup" => Self::ControllerStartup,
             other if other.ends_with("_accepted") => Self::Granted,
             other if other.ends_with("_rejected") => Self::Denied,
             _ => Self::Other,
+        }
+    }
+
+    /// Whether it tells that somebody passed, was turned away, or got past the lock.
+    pub const fn tells_of_access(self) -> bool {
+        match self {
+            Self::Granted | Self::RemoteUnlock | Self::Denied | Self::HeldOpen | Self::ForcedOpen => true,
+            Self::Unlocked
+            | Self::Locked
+            | Self::Opened
+            | Self::Closed
+            | Self::LockChanged
+            | Self::Lockdown
+            | Self::Tamper
+            | Self::FireTriggered
+            | Self::FireReleased
+            | Self::ControllerFireTriggered
+            | Self::ControllerFireReleased
+            | Self::ControllerOffline
+            | Self::ControllerStartup
+            | Self::Other => false,
         }
     }
 
@@ -106,9 +144,72 @@ impl EventKind {
             | Self::Denied
             | Self::LockChanged
             | Self::Lockdown
+            | Self::Tamper
+            | Self::FireTriggered
+            | Self::FireReleased
+            | Self::ControllerFireTriggered
+            | Self::ControllerFireReleased
             | Self::ControllerOffline
             | Self::ControllerStartup
             | Self::Other => None,
+        }
+    }
+}
+
+/// How somebody asked to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// A card at the reader.
+    Keycard,
+    /// A phone at the reader.
+    MobileNfc,
+    /// A code on the keypad.
+    Code,
+    /// Bluetooth.
+    Ble,
+    /// A number plate.
+    Plate,
+    /// A face.
+    Face,
+    /// From afar: the API, the vendor's console or app.
+    Remote,
+    /// The exit button.
+    ExitButton,
+    /// An auxiliary input of the controller.
+    Aux,
+}
+
+impl Method {
+    /// Beginnings of the vendor's words (`verkada-api.md` 7.3) and what they tell.
+    const BEGINNINGS: [(&str, Self); 9] = [
+        ("door_keycard_entered_", Self::Keycard),
+        ("door_mobile_nfc_scan_", Self::MobileNfc),
+        ("door_code_entered_", Self::Code),
+        ("door_ble_unlock_attempt_", Self::Ble),
+        ("door_lp_presented_", Self::Plate),
+        ("door_face_presented_", Self::Face),
+        ("door_remote_unlock_", Self::Remote),
+        ("door_press_to_exit_", Self::ExitButton),
+        ("door_aux_unlock", Self::Aux),
+    ];
+
+    /// Reads it from the vendor's word in lower case; `None` where the word does not tell.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::BEGINNINGS.iter().find(|(start, _)| word.starts_with(start)).map(|(_, method)| *method)
+    }
+
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Keycard => "keycard",
+            Self::MobileNfc => "mobile_nfc",
+            Self::Code => "code",
+            Self::Ble => "ble",
+            Self::Plate => "plate",
+            Self::Face => "face",
+            Self::Remote => "remote",
+            Self::ExitButton => "exit_button",
+            Self::Aux => "aux",
         }
     }
 }
@@ -124,5 +225,29 @@ mod tests {
         assert_eq!(EventKind::of_word("DOOR_CLOSED"), EventKind::Closed);
         assert_eq!(EventKind::of_word("door_remote_unlock_accepted"), EventKind::RemoteUnlock);
         assert_eq!(EventKind::of_word("door_dances"), EventKind::Other);
+        assert_eq!(EventKind::of_word("DOOR_TAMPER"), EventKind::Tamper);
+        assert_eq!(EventKind::of_word("door_fire_alarm_released"), EventKind::FireReleased);
+        assert_eq!(EventKind::of_word("door_acu_fire_alarm_triggered"), EventKind::ControllerFireTriggered);
+        assert_eq!(EventKind::of_word("intercom_call_triggered"), EventKind::Other);
+    }
+
+    #[test]
+    fn the_method_is_read_from_the_word() {
+        for (word, method) in [
+            ("door_keycard_entered_accepted", Some("keycard")),
+            ("door_mobile_nfc_scan_rejected", Some("mobile_nfc")),
+            ("door_code_entered_accepted", Some("code")),
+            ("door_ble_unlock_attempt_accepted", Some("ble")),
+            ("door_lp_presented_rejected", Some("plate")),
+            ("door_face_presented_accepted", Some("face")),
+            ("door_remote_unlock_accepted", Some("remote")),
+            ("door_press_to_exit_accepted", Some("exit_button")),
+            ("door_aux_unlock", Some("aux")),
+            ("door_granted", None),
+            ("door_opened", None),
+            ("intercom_call_triggered", None),
+        ] {
+            assert_eq!(Method::of_word(word).map(Method::word), method, "{word}");
+        }
     }
 }

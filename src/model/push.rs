@@ -6,7 +6,7 @@ use super::AccessEvent;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Push {
     /// An access event. A poll brings it again under the same id.
-    Event(AccessEvent),
+    Event(Box<AccessEvent>),
     /// Scenarios changed: their list is to be read. However many of these come, the core decides when.
     ReadScenarios,
     /// Something happened at a door and the delivery does not tell all of it: the list of events is to be read.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{Answer, Call, DoorId, Fault, ReleasePath, Reply, Request, ScenarioId, Trace, Unlocked},
+    model::{Answer, Call, DoorId, Fault, Privacy, ReleasePath, Reply, Request, ScenarioId, Trace, Unlocked},
 };
 
 /// How often an act is handed to another connection after one gave it back unsent.
@@ -38,6 +38,7 @@ struct Inner {
     tokens: Arc<Tokens>,
     limits: super::Limits,
     release_path: ReleasePath,
+    privacy: Privacy,
     deactivate_works: AtomicBool,
     keep_warm: AtomicBool,
     warming: AtomicBool,
@@ -49,7 +50,7 @@ impl Client {
     /// # Errors
     /// Where the base URL, the key or the CA certificates cannot be used, each with its cause.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let (limits, release_path) = (settings.limits, settings.release_path);
+        let (limits, release_path, privacy) = (settings.limits, settings.release_path, settings.privacy);
         let http = Arc::new(Http::new(settings)?);
         let tokens = Arc::new(Tokens::new(Arc::clone(&http), limits.token_life, limits.token_renew));
         let inner = Inner {
@@ -57,6 +58,7 @@ impl Client {
             tokens,
             limits,
             release_path,
+            privacy,
             deactivate_works: AtomicBool::new(false),
             keep_warm: AtomicBool::new(false),
             warming: AtomicBool::new(false),
@@ -137,7 +139,10 @@ impl Attempt<'_> {
                 self.list(http.scenarios(), |b| wire::scenarios(b).map(Answer::Scenarios)).await
             }
             Request::ReadEvents { since, page } => {
-                self.list(http.events(*since, page.as_ref()), |b| wire::events(b).map(Answer::Events)).await
+                self.list(http.events(*since, page.as_ref()), |b| {
+                    wire::events(b, self.inner.privacy).map(Answer::Events)
+                })
+                .await
             }
             Request::Unlock { door } => self.unlock(door).await,
             Request::Activate { scenario } => {

@@ -86,7 +86,7 @@ impl fmt::Debug for Http {
 
 impl Http {
     pub(super) fn new(settings: Settings) -> Result<Self, Error> {
-        let Settings { base_url: base, api_key: key, ca_pem, release_path: _, limits } = settings;
+        let Settings { base_url: base, api_key: key, ca_pem, release_path: _, privacy: _, limits } = settings;
         let encrypted = check_base(&base)?;
         let mut key_header = HeaderValue::from_str(key.expose_secret()).map_err(|_| Error::ApiKey)?;
         if key_header.is_empty() {
@@ -406,7 +406,7 @@ fn host_header(base: &Url) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verkada::ReleasePath;
+    use crate::model::{Privacy, ReleasePath};
 
     #[test]
     fn headers_with_secrets_hide_themselves() {
@@ -415,6 +415,7 @@ mod tests {
             api_key: SecretString::from("canary-key"),
             ca_pem: None,
             release_path: ReleasePath::Auto,
+            privacy: Privacy::None,
             limits: Limits::default(),
         })
         .unwrap();

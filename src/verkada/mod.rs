@@ -23,7 +23,7 @@ pub use client::Client;
 pub use permit::Permit;
 pub use token::TokenHealth;
 
-use crate::model::ReleasePath;
+use crate::model::{Privacy, ReleasePath};
 
 /// What a client needs to know.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Settings {
     pub ca_pem: Option<Vec<u8>>,
     /// Which of the two claimed paths ends a scenario.
     pub release_path: ReleasePath,
+    /// How much of people is decoded from access events.
+    pub privacy: Privacy,
     /// All limits.
     pub limits: Limits,
 }

@@ -13,7 +13,7 @@ fn at(bench: &Bench, seconds_ago: i64) -> jiff::Timestamp {
 }
 
 fn push(bench: &mut Bench, event: AccessEvent) {
-    bench.input(Input::Push(Push::Event(event)));
+    bench.input(Input::Push(Push::Event(Box::new(event))));
 }
 
 fn page(events: Vec<AccessEvent>) -> Answer {
@@ -48,7 +48,11 @@ fn lively() -> Bench {
     bench.auto = false;
     let first = event("w-0", EventKind::Denied, "d-1", at(&bench, 0));
     push(&mut bench, first);
-    bench.expect(&["!door/d-1/event access_denied", "=bridge/webhook healthy"]);
+    bench.expect(&[
+        "!door/d-1/event access_denied",
+        "=bridge/webhook healthy",
+        "=door/d-1/attributes none -",
+    ]);
     bench
 }
 
@@ -112,10 +116,14 @@ fn what_only_a_poll_brings_is_counted_and_ends_the_reliance() {
     poll(&mut bench, vec![]);
     // One that a webhook may still bring is no miss.
     let fresh = event("p-1", EventKind::Denied, "d-1", at(&bench, -20));
-    assert_eq!(poll(&mut bench, vec![fresh]).0, ["!door/d-1/event access_denied"]);
+    let told = poll(&mut bench, vec![fresh]).0;
+    assert_eq!(told, ["!door/d-1/event access_denied", "=door/d-1/attributes none -"]);
     let missed = event("p-2", EventKind::Denied, "d-1", at(&bench, 0));
     let told = poll(&mut bench, vec![missed]).0;
-    assert_eq!(told, ["!door/d-1/event access_denied", "=bridge/webhook incomplete"]);
+    assert_eq!(
+        told,
+        ["!door/d-1/event access_denied", "=bridge/webhook incomplete", "=door/d-1/attributes none -"]
+    );
     assert_eq!(poll(&mut bench, vec![]).1, 5);
     for _ in 0..23 {
         poll(&mut bench, vec![]);
@@ -133,7 +141,7 @@ fn without_webhooks_nothing_is_said_of_misses() {
     bench.take_log();
     let event = event("p-1", EventKind::Denied, "d-1", at(&bench, 20));
     bench.answer("events", Ok(page(vec![event])));
-    bench.expect(&["!door/d-1/event access_denied"]);
+    bench.expect(&["!door/d-1/event access_denied", "=door/d-1/attributes none -"]);
     assert_eq!(bench.held("bridge/webhook").as_deref(), Some("off"));
 }
 

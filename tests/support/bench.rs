@@ -57,6 +57,8 @@ pub(crate) fn settings(style: Style) -> Settings {
         doors: Selection::default(),
         door_settings: BTreeMap::new(),
         assume_locked: false,
+        ignore_dpi_relock: true,
+        open_unproven_after: secs(900),
         scenarios: Selection::default(),
     }
 }
@@ -94,6 +96,7 @@ pub(crate) fn event(id: &str, kind: EventKind, door: &str, at: Timestamp) -> Acc
         controller: None,
         direction: None,
         message: None,
+        person: None,
     }
 }
 

@@ -24,7 +24,7 @@ use super::Error;
 use crate::{
     bridge::Status,
     config::{Http, Webhook},
-    model::Push,
+    model::{Privacy, Push},
     verkada::webhook::WebhookHealth,
 };
 use webhook::Desk;
@@ -77,13 +77,14 @@ impl Drop for Server {
 pub async fn serve(
     http: Http,
     webhook: &Webhook,
+    privacy: Privacy,
     status: watch::Receiver<Status>,
 ) -> Result<(Server, mpsc::Receiver<Push>), Error> {
     let listen = |source| Error::Listen { address: http.listen, source };
     let listener = TcpListener::bind(http.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (sender, pushes) = mpsc::channel(MAX_WAITING);
-    let desk = (!webhook.secrets.is_empty()).then(|| Arc::new(Desk::new(webhook, sender)));
+    let desk = (!webhook.secrets.is_empty()).then(|| Arc::new(Desk::new(webhook, privacy, sender)));
     let router = router(&webhook.path, desk.clone(), status);
     let task = tokio::spawn(server::run(listener, router));
     Ok((Server { address, task, desk }, pushes))

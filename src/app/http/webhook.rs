@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     clock,
     config::Webhook,
-    model::Push,
+    model::{Privacy, Push},
     verkada::webhook::{HEADER, MAX_BODY_BYTES, Refusal, Taken, WebhookHealth, WebhookReceiver},
 };
 
@@ -40,8 +40,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(webhook: &Webhook, queue: mpsc::Sender<Push>) -> Self {
-        let receiver = WebhookReceiver::new(&webhook.secrets, webhook.organization_id.clone());
+    pub(super) fn new(webhook: &Webhook, privacy: Privacy, queue: mpsc::Sender<Push>) -> Self {
+        let receiver = WebhookReceiver::new(&webhook.secrets, webhook.organization_id.clone(), privacy);
         Self { receiver: Mutex::new(receiver), queue, room: Semaphore::new(ROOM_BYTES) }
     }
 

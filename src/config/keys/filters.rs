@@ -1,16 +1,18 @@
-//! `doors` and `scenarios`: which ones, and settings of single doors.
+//! `doors`, `scenarios` and `events`: which ones, what of them, and settings of single doors.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
     str::FromStr,
+    time::Duration,
 };
 
 use super::text;
 use crate::config::{
     reader::{Problem, Section, Spot},
-    settings::{DoorSettings, Doors, Scenarios},
+    settings::{DoorSettings, Doors, Events, Scenarios},
 };
+use crate::model::Privacy;
 
 pub(super) fn doors(section: &mut Section<'_, '_>) -> Doors {
     let (include, exclude) = filters(section, "doors");
@@ -24,6 +26,20 @@ pub(super) fn doors(section: &mut Section<'_, '_>) -> Doors {
                  unknown; a door's own setting wins.",
             )
             .boolean(false),
+        ignore_dpi_relock: section
+            .key(
+                "ignore_dpi_relock",
+                "Whether an unlock lasts its whole time although the door is opened, as with the \
+                 option of this name in Verkada Command; a door's own setting wins.",
+            )
+            .boolean(true),
+        open_unproven_after: section
+            .key(
+                "open_unproven_after",
+                "How long a door that never told of being closed is shown as open; then its \
+                 position is unknown.",
+            )
+            .duration(Duration::from_mins(15), Duration::from_mins(1)..=Duration::from_hours(24)),
         settings: section.sections(
             "settings",
             "Settings of single doors, by id; only in the \
@@ -39,6 +55,9 @@ pub(super) fn doors(section: &mut Section<'_, '_>) -> Doors {
                 assume_locked: door
                     .key("assume_locked", "In place of doors.assume_locked.")
                     .optional_boolean(),
+                ignore_dpi_relock: door
+                    .key("ignore_dpi_relock", "In place of doors.ignore_dpi_relock.")
+                    .optional_boolean(),
             },
         ),
     }
@@ -47,6 +66,20 @@ pub(super) fn doors(section: &mut Section<'_, '_>) -> Doors {
 pub(super) fn scenarios(section: &mut Section<'_, '_>) -> Scenarios {
     let (include, exclude) = filters(section, "scenarios");
     Scenarios { include, exclude }
+}
+
+pub(super) fn events(section: &mut Section<'_, '_>) -> Events {
+    let words =
+        [("none", Privacy::None), ("id", Privacy::Id), ("name", Privacy::Name), ("full", Privacy::Full)];
+    Events {
+        privacy: section
+            .key(
+                "privacy",
+                "What access events tell of people. none: nothing. id: Verkada's id of the person. \
+                 name: also the name. full: also the e-mail address. Card numbers and PINs are never told.",
+            )
+            .choice(&words, Privacy::None),
+    }
 }
 
 fn filters<T: FromStr<Err: Display> + Ord + Display>(

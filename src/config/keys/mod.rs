@@ -25,6 +25,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
     let commands = root.section("commands", "What may be commanded over MQTT.", commands);
     let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
     let scenarios = root.section("scenarios", "Which scenarios.", filters::scenarios);
+    let events = root.section("events", "What access events tell.", filters::events);
     let webhook = root.section(
         "webhook",
         "The receiver of Verkada's webhooks; off without a secret.",
@@ -41,6 +42,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         commands,
         doors,
         scenarios,
+        events,
         webhook: webhook?,
         http,
         state_dir,

@@ -1,14 +1,14 @@
 //! What a delivery says (`verkada-api.md` 8.3 to 8.5).
 //!
-//! Only the members named here are decoded: PINs, card numbers, names and addresses of people are skipped by the parser
-//! and never become values.
+//! Only the members named here are decoded: PINs and card numbers are skipped by the parser and never become values, and
+//! so are people, but for what the owner lets be shown.
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    model::{AccessEvent, DoorId, EventKind, OrganisationId},
-    verkada::wire::{WireTime, cut, id, made_id, short},
+    model::{AccessEvent, DoorId, EventKind, OrganisationId, Privacy},
+    verkada::wire::{WirePerson, WireTime, cut, id, made_id, short},
 };
 
 /// A delivery, read.
@@ -31,7 +31,7 @@ pub(super) enum Content {
 }
 
 /// Reads a body whose signature is good.
-pub(super) fn decode(body: &[u8]) -> Result<Delivery, String> {
+pub(super) fn decode(body: &[u8], privacy: Privacy) -> Result<Delivery, String> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         org_id: Option<String>,
@@ -43,7 +43,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Delivery, String> {
     let organisation = envelope.org_id.and_then(|text| text.parse().ok());
     let kind = envelope.webhook_type.as_deref().map(cut);
     let content = match (kind.as_deref(), envelope.data) {
-        (Some("notification" | "alert" | "access_control") | None, Some(data)) => read(data),
+        (Some("notification" | "alert" | "access_control") | None, Some(data)) => read(data, privacy),
         (kind, _) => Content::Other(format!("webhook_type {kind:?}")),
     };
     Ok(Delivery { organisation, content })
@@ -62,6 +62,7 @@ struct WireData {
     created_at: Option<WireTime>,
     direction: Option<String>,
     door_info: Option<WireDoorInfo>,
+    user_info: Option<Box<RawValue>>,
     alert_id: Option<String>,
     alert_type: Option<String>,
     product_type: Option<String>,
@@ -99,7 +100,7 @@ enum Device {
     Intercom,
 }
 
-fn read(data: &RawValue) -> Content {
+fn read(data: &RawValue, privacy: Privacy) -> Content {
     let data: WireData = match serde_json::from_str(data.get()) {
         Ok(data) => data,
         Err(error) => return Content::Unread { cause: place(&error), scenarios: false },
@@ -119,14 +120,20 @@ fn read(data: &RawValue) -> Content {
     };
     let scenarios =
         kind == EventKind::Lockdown || data.lockdown_info.is_some() || data.scenario_info.is_some();
-    match data.into_event(device, kind, word) {
+    match data.into_event(device, kind, word, privacy) {
         Ok(event) => Content::Event { event, scenarios },
         Err(cause) => Content::Unread { cause, scenarios },
     }
 }
 
 impl WireData {
-    fn into_event(self, device: Device, kind: EventKind, word: String) -> Result<AccessEvent, String> {
+    fn into_event(
+        self,
+        device: Device,
+        kind: EventKind,
+        word: String,
+        privacy: Privacy,
+    ) -> Result<AccessEvent, String> {
         if word.is_empty() {
             return Err("it names no event type".to_owned());
         }
@@ -157,7 +164,8 @@ impl WireData {
             Device::Door => None,
             Device::Intercom => self.device_name.map(|name| cut(&name)),
         };
-        Ok(AccessEvent { id: event_id, kind, word, at, door, controller, direction, message })
+        let person = self.user_info.and_then(|raw| WirePerson::read(&raw, privacy));
+        Ok(AccessEvent { id: event_id, kind, word, at, door, controller, direction, message, person })
     }
 }
 
@@ -181,14 +189,14 @@ mod tests {
 
     fn event(data: &Value) -> AccessEvent {
         let body = json!({"org_id": "o", "webhook_type": "notification", "data": data});
-        match decode(body.to_string().as_bytes()).unwrap().content {
+        match decode(body.to_string().as_bytes(), Privacy::None).unwrap().content {
             Content::Event { event, .. } => event,
             other @ (Content::Unread { .. } | Content::Other(_)) => panic!("{other:?}"),
         }
     }
 
     fn content(body: &Value) -> Content {
-        decode(body.to_string().as_bytes()).unwrap().content
+        decode(body.to_string().as_bytes(), Privacy::None).unwrap().content
     }
 
     #[test]
@@ -199,7 +207,7 @@ mod tests {
             let path = entry.unwrap().path();
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
             let Some(short) = name.strip_prefix("webhook-") else { continue };
-            let delivery = decode(&std::fs::read(&path).unwrap()).unwrap();
+            let delivery = decode(&std::fs::read(&path).unwrap(), Privacy::None).unwrap();
             assert_eq!(delivery.organisation.unwrap().as_str(), "fa341524-a7a6-47a0-a176-2eb09ddd7bf5");
             let Content::Event { event, scenarios } = delivery.content else { panic!("{name}") };
             let begin = |text: &str| text.chars().take(8).collect::<String>();
@@ -229,7 +237,7 @@ mod tests {
             if !path.file_name().unwrap().to_str().unwrap().starts_with("webhook-") {
                 continue;
             }
-            let shown = format!("{:?}", decode(&std::fs::read(&path).unwrap())).to_lowercase();
+            let shown = format!("{:?}", decode(&std::fs::read(&path).unwrap(), Privacy::None)).to_lowercase();
             for secret in ["482915", "99999", "visser", "anneke", "example.org", "c366b9e6", "d825ddd3"] {
                 assert!(!shown.contains(secret), "{} shows {secret}", path.display());
             }
@@ -242,7 +250,7 @@ mod tests {
             &json!({"event_id": "e-1", "notification_type": "door_opened", "created": 5, "door_id": "d"}),
         );
         let listed = json!({"events": [{"event_id": "e-1", "event_type": "DOOR_OPENED", "timestamp": 5, "device_id": "d"}]});
-        let listed = wire::events(listed.to_string().as_bytes()).unwrap().events.remove(0);
+        let listed = wire::events(listed.to_string().as_bytes(), Privacy::None).unwrap().events.remove(0);
         assert_eq!(pushed, listed);
     }
 
@@ -327,10 +335,10 @@ mod tests {
     #[test]
     fn what_is_no_json_object_is_refused_and_not_quoted() {
         for body in ["", "482915", "[]", "{\"org_id\":", "null", "{\"org_id\":482915}", "\"482915\""] {
-            let cause = decode(body.as_bytes()).unwrap_err();
+            let cause = decode(body.as_bytes(), Privacy::None).unwrap_err();
             assert!(cause.contains(" fault at line ") && !cause.contains("482915"), "{cause}");
         }
-        assert!(decode(b"{\"org_id\":\"\xff\"}").is_err());
+        assert!(decode(b"{\"org_id\":\"\xff\"}", Privacy::None).is_err());
     }
 
     proptest! {
@@ -339,7 +347,7 @@ mod tests {
             let wrapped = format!(r#"{{"org_id":"o","webhook_type":"notification","data":{{{text}}}}}"#);
             let event = format!(r#"{{"org_id":"o","data":{{"created":5,"notification_type":"door_opened",{text}}}}}"#);
             for body in [&body, wrapped.as_bytes(), event.as_bytes()] {
-                drop(decode(body));
+                drop(decode(body, Privacy::None));
             }
         }
     }

@@ -17,7 +17,7 @@ pub use health::{Refusal, WebhookHealth};
 pub use signature::{HEADER, Signature};
 
 use super::wire;
-use crate::model::{Now, OrganisationId, Push};
+use crate::model::{Now, OrganisationId, Privacy, Push};
 use delivery::{Content, Delivery};
 use health::Books;
 use replays::Replays;
@@ -57,6 +57,7 @@ pub enum Taken {
 pub struct WebhookReceiver {
     keyring: Keyring,
     organisation: Option<OrganisationId>,
+    privacy: Privacy,
     /// Foreign ones of which a warning was written.
     foreign: BTreeSet<OrganisationId>,
     replays: Replays,
@@ -65,10 +66,11 @@ pub struct WebhookReceiver {
 
 impl WebhookReceiver {
     /// A receiver for deliveries signed with any of `secrets` (two while the secret is being changed).
-    pub fn new(secrets: &[SecretString], organisation: Option<OrganisationId>) -> Self {
+    pub fn new(secrets: &[SecretString], organisation: Option<OrganisationId>, privacy: Privacy) -> Self {
         Self {
             keyring: Keyring::new(secrets),
             organisation,
+            privacy,
             foreign: BTreeSet::new(),
             replays: Replays::default(),
             books: Books::default(),
@@ -118,7 +120,7 @@ impl WebhookReceiver {
             tracing::debug!("a webhook was delivered again with the same signature");
             return Ok(Taken::Replayed);
         }
-        let delivery = match delivery::decode(body) {
+        let delivery = match delivery::decode(body, self.privacy) {
             Ok(delivery) => delivery,
             Err(cause) => {
                 tracing::debug!(%cause, "a signed webhook cannot be read");
@@ -169,7 +171,8 @@ impl WebhookReceiver {
                 let created = event.at;
                 // An alert names the rule and not the occurrence. The list of events brings the same one under an id of
                 // its own, and one occurrence must not be told twice.
-                let push = if wire::is_made(&event.id) { Push::ReadEvents } else { Push::Event(event) };
+                let push =
+                    if wire::is_made(&event.id) { Push::ReadEvents } else { Push::Event(Box::new(event)) };
                 (Some(created), [push].into_iter().chain(scenarios.then_some(Push::ReadScenarios)).collect())
             }
             Content::Unread { cause, scenarios } => {

@@ -13,7 +13,7 @@ fn at(seconds: i64) -> Now {
 
 fn receiver(organisation: Option<&str>) -> WebhookReceiver {
     let secrets = [SECRET.into(), "secret-before".into()];
-    WebhookReceiver::new(&secrets, organisation.map(|text| text.parse().unwrap()))
+    WebhookReceiver::new(&secrets, organisation.map(|text| text.parse().unwrap()), Privacy::None)
 }
 
 fn body(organisation: &str, event: &str, word: &str) -> String {
