@@ -108,6 +108,7 @@ impl Bridge {
         match (list, answer) {
             (List::Doors, Answer::Doors(doors)) => {
                 self.note_skipped("doors", &doors.skipped);
+                self.gateway.note_left_out(list, doors.skipped.len());
                 let settings = &self.settings;
                 let assume = |id: &DoorId| {
                     let own = settings.door_settings.get(id).and_then(|settings| settings.assume_locked);
@@ -119,6 +120,7 @@ impl Bridge {
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {
                 self.note_skipped("scenarios", &scenarios.skipped);
+                self.gateway.note_left_out(list, scenarios.skipped.len());
                 self.scenarios.observe(scenarios, &self.settings.scenarios, read, now);
                 let known = &self.scenarios;
                 let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());

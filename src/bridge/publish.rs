@@ -32,6 +32,7 @@ impl Bridge {
             self.doors.cover(&self.scenarios.covered(), now);
         }
         self.compare_health(now);
+        self.compare_problems(now);
         let announced = self.doors.take_announced();
         let gone = self.doors.take_gone();
         if self.scenarios.take_announced() | !announced.is_empty() | !gone.is_empty() {
@@ -103,6 +104,7 @@ impl Bridge {
         if now.utc.duration_since(event.at) > NEWS {
             return;
         }
+        self.gateway.note_lag(event.at, now);
         self.outbox.push(Publication {
             topic: self.topics.of(&Target::Door(door.clone()), "event"),
             payload: view::bytes_of(&event::payload(event)),

@@ -5,9 +5,11 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use crate::{
     hass::Announcer,
-    model::{DoorId, ScenarioId},
+    model::{DoorId, Level, ScenarioId},
 };
 
 /// What the owner decided.
@@ -29,6 +31,10 @@ pub struct Settings {
     pub assume_locked: bool,
     /// Which scenarios are shown.
     pub scenarios: Selection<ScenarioId>,
+    /// When the API key expires, if the owner says it.
+    pub key_expires: Option<Timestamp>,
+    /// The level of the log at the start.
+    pub log_level: Level,
 }
 
 /// Home Assistant's birth message.

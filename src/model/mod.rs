@@ -12,9 +12,10 @@ mod id;
 mod message;
 mod scenario;
 mod time;
+mod token;
 
 pub use call::{Answer, Call, CallId, EventPage, Lane, PageToken, Reply, Request, Unlocked};
-pub use choice::{ProtocolChoice, ReleasePath, Scheme};
+pub use choice::{Level, ProtocolChoice, ReleasePath, Scheme};
 pub use command::{Action, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};
 pub use event::{AccessEvent, EventKind, Position};
@@ -23,3 +24,4 @@ pub use id::{ControllerId, DoorId, EventId, IdError, ScenarioId, SiteId};
 pub use message::{LinkEvent, Message, Protocol, Publication, Qos};
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;
+pub use token::TokenState;
