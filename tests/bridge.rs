@@ -6,6 +6,8 @@
 mod bench;
 #[path = "bridge/gateway.rs"]
 mod gateway;
+#[path = "bridge/staleness.rs"]
+mod staleness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
