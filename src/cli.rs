@@ -183,7 +183,7 @@ async fn serve(
 ) -> Result<ExitCode, Failure> {
     let mut before = None;
     loop {
-        match app::run(&config, &mut signals, &reload).await {
+        match app::run(&config, &log, &mut signals, &reload).await {
             Ok(End::Stopped) => return Ok(ExitCode::SUCCESS),
             Ok(End::Reload(next)) => {
                 log.set(next.log.level);
@@ -213,11 +213,11 @@ async fn serve(
 }
 
 fn run_demo(demo: &Demo) -> Result<ExitCode, Failure> {
-    logging::start(config::Log { level: config::Level::Info, format: config::Format::Text });
+    let log = logging::start(config::Log { level: config::Level::Info, format: config::Format::Text });
     let settings = demo::Settings { port: demo.port, size: size(demo.doors, demo.scenarios) };
     let mut signals = signals::listen()?;
     block_on(async move {
-        demo::run(settings, &mut signals).await.map_err(|error| Failure::new(&error))?;
+        demo::run(settings, &log, &mut signals).await.map_err(|error| Failure::new(&error))?;
         Ok(ExitCode::SUCCESS)
     })
 }

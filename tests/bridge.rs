@@ -4,6 +4,10 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/gateway.rs"]
+mod gateway;
+#[path = "bridge/staleness.rs"]
+mod staleness;
 #[path = "bridge/truth.rs"]
 mod truth;
 #[path = "bridge/webhooks.rs"]
@@ -1684,7 +1688,7 @@ fn both_styles_announce_the_same_entities() {
         .collect();
     let component: BTreeSet<String> = discovery(Style::Component).values().map(unique).collect();
     assert_eq!(device, component);
-    assert_eq!(device.len(), 5 + 2 * 6 + 2 + 2);
+    assert_eq!(device.len(), 14 + 2 * 6 + 2 + 2);
 }
 
 /// Only known keys, and no null but a name.
@@ -1738,10 +1742,19 @@ fn check_entity(topic: &str, platform: &str, entity: &Value) {
             "state_on",
             "state_topic",
         ],
-        "button" => &["command_template", "command_topic", "payload_press", "retain"],
+        "button" => &["command_template", "command_topic", "device_class", "payload_press", "retain"],
         "binary_sensor" => &["device_class", "payload_off", "payload_on", "state_topic"],
         "event" => &["event_types", "state_topic"],
-        "sensor" => &["device_class", "state_topic"],
+        "sensor" => &[
+            "device_class",
+            "json_attributes_topic",
+            "options",
+            "state_class",
+            "state_topic",
+            "suggested_display_precision",
+            "unit_of_measurement",
+        ],
+        "select" => &["command_topic", "optimistic", "options", "retain", "state_topic"],
         other => panic!("{topic}: {other}"),
     };
     check_keys(topic, entity, &[&common[..], own].concat());
@@ -1848,7 +1861,7 @@ proptest! {
                 prop_assert!(entities.insert(entity["default_entity_id"].to_string()), "{}", entity["default_entity_id"]);
             }
         }
-        prop_assert_eq!(entities.len(), 2 * (5 + 6 * doors.len() + scenarios.len()));
+        prop_assert_eq!(entities.len(), 2 * (14 + 6 * doors.len() + scenarios.len()));
         for publication in &bench.published {
             let topic = &publication.topic;
             prop_assert!(topic.len() <= 200 && !topic.contains(['+', '#']) && !topic.chars().any(char::is_control));

@@ -19,13 +19,14 @@ pub use lock::{LockError, StateLock};
 pub use wiring::{client_settings, link_settings};
 
 use crate::{
-    bridge::{Bridge, FRESH_LINK, Input, Status},
+    bridge::{Bridge, FRESH_LINK, Input, ShellRequest, Status},
     clock,
     config::{Config, Report},
-    model::{LinkEvent, Publication, Push, Reply},
+    logging::LogHandle,
+    model::{LinkEvent, Publication, Push, Reply, TokenState},
     mqtt::{self, Link, Publisher},
     signals::Signal,
-    verkada::{self, Client, Permit},
+    verkada::{self, Client, Permit, TokenHealth},
 };
 
 /// How long commands under way may still end after a stop was asked for; shorter than the service manager's patience.
@@ -66,12 +67,14 @@ pub enum End {
 
 /// Runs the gateway until a signal ends it. Starts and heals with broker and vendor down.
 ///
-/// `reload` reads the configuration again; while that fails, the present one stays whole.
+/// `reload` reads the configuration again; while that fails, the present one stays whole. `log` is set where a message
+/// asks for another level.
 ///
 /// # Errors
 /// Only for what cannot heal by itself.
 pub async fn run(
     config: &Config,
+    log: &LogHandle,
     signals: &mut mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, Report>,
 ) -> Result<End, Error> {
@@ -86,6 +89,8 @@ pub async fn run(
         publisher: link.publisher(),
         bridge,
         client,
+        token: TokenState::Missing,
+        log,
         replies: JoinSet::new(),
         pushes,
         held: None,
@@ -102,7 +107,7 @@ pub async fn run(
     );
     shell.warm();
     systemd::ready();
-    let (link, next) = shell.serve(link, signals, reload).await?;
+    let (link, next) = shell.serve(config, link, signals, reload).await?;
     systemd::stopping();
     shell.leave(link).await;
     http.stop().await;
@@ -121,9 +126,16 @@ fn seed() -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-struct Shell {
+/// The gateway is to stop and start again.
+#[derive(Debug, PartialEq, Eq)]
+struct Restart;
+
+struct Shell<'a> {
     bridge: Bridge,
     client: Client,
+    /// What the core was last told of the token.
+    token: TokenState,
+    log: &'a LogHandle,
     permit: Permit,
     publisher: Publisher,
     replies: JoinSet<Reply>,
@@ -137,10 +149,11 @@ struct Shell {
     stop_by: Option<Instant>,
 }
 
-impl Shell {
+impl Shell<'_> {
     /// The event loop: pull what the core wants, wait for whatever comes first, hand it in.
     async fn serve(
         &mut self,
+        config: &Config,
         mut link: Link,
         signals: &mut mpsc::Receiver<Signal>,
         reload: impl Fn() -> Result<Config, Report>,
@@ -148,6 +161,13 @@ impl Shell {
         let mut next_config = None;
         loop {
             self.pull();
+            if self.obey() == Some(Restart) {
+                next_config = Some(reload().unwrap_or_else(|report| {
+                    tracing::error!("the gateway restarts with the configuration as it was: {report}");
+                    config.clone()
+                }));
+                self.stop();
+            }
             let now = clock::now();
             if let Some(stop_by) = self.stop_by
                 && (self.bridge.is_idle() || stop_by <= now.mono)
@@ -175,6 +195,8 @@ impl Shell {
                 event = link.next() => self.hear(event),
                 Some(reply) = self.replies.join_next(), if !self.replies.is_empty() => {
                     let reply = reply.map_err(|error| Error::Task(error.to_string()))?;
+                    // First, because the core judges a refused call by it.
+                    self.tell_token();
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
                 Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),
@@ -191,6 +213,30 @@ impl Shell {
             self.held = None;
         }
         self.bridge.handle(Input::Link(event), clock::now());
+    }
+
+    /// Hands in how the token is, where that changed.
+    fn tell_token(&mut self) {
+        let token = match self.client.token_health() {
+            TokenHealth::Missing => TokenState::Missing,
+            TokenHealth::Valid { .. } => TokenState::Valid,
+            TokenHealth::Refused { .. } => TokenState::Refused,
+        };
+        if std::mem::replace(&mut self.token, token) != token {
+            self.bridge.handle(Input::Token(token), clock::now());
+        }
+    }
+
+    /// Does what the core asks of the process; a restart is left to the caller.
+    fn obey(&mut self) -> Option<Restart> {
+        let mut restart = None;
+        while let Some(request) = self.bridge.next_request() {
+            match request {
+                ShellRequest::SetLogLevel(level) => self.log.set(level),
+                ShellRequest::Restart => restart = Some(Restart),
+            }
+        }
+        restart
     }
 
     fn stop(&mut self) {

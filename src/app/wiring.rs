@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use crate::{
     bridge,
     config::{self, Config},
-    hass::{Announcer, Style, Topics, payload},
+    hass::{Announcer, GatewayFacts, Style, Topics, payload},
     model::{Publication, Qos},
     mqtt, verkada,
 };
@@ -29,6 +29,10 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             prefix: hass.discovery_prefix.clone(),
             topics: topics(config),
             stamp_commands: hass.stamp_commands,
+            own: GatewayFacts {
+                key_expires: config.verkada.api_key_expires.is_some(),
+                restart: config.commands.restart,
+            },
         },
         birth: bridge::Birth { topic: hass.birth_topic.clone(), payload: hass.birth_payload.clone() },
         polls: bridge::Polls {
@@ -59,6 +63,8 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             include: config.scenarios.include.clone(),
             exclude: config.scenarios.exclude.clone(),
         },
+        key_expires: config.verkada.api_key_expires,
+        log_level: config.log.level,
     }
 }
 

@@ -108,6 +108,7 @@ impl Bridge {
         match (list, answer) {
             (List::Doors, Answer::Doors(doors)) => {
                 self.note_skipped("doors", &doors.skipped);
+                self.gateway.note_left_out(list, doors.skipped.len());
                 let settings = &self.settings;
                 let choices = |id: &DoorId| settings.choices(id);
                 self.doors.observe(doors, &settings.doors, choices, now);
@@ -116,6 +117,7 @@ impl Bridge {
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {
                 self.note_skipped("scenarios", &scenarios.skipped);
+                self.gateway.note_left_out(list, scenarios.skipped.len());
                 self.scenarios.observe(scenarios, &self.settings.scenarios, read, now);
                 let known = &self.scenarios;
                 let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());
@@ -182,7 +184,7 @@ impl Bridge {
             return;
         }
         self.poller.succeed(list, now);
-        if self.said.remove(&list).is_some() {
+        if self.said.remove(&list).is_some() && self.lists_told.remove(&list) {
             tracing::info!(list = list.word(), "the vendor's list can be read again");
         }
     }
@@ -204,11 +206,14 @@ impl Bridge {
         };
         // One cause is one sentence, however many lists it spoils.
         let told = self.said.values().any(|said| said.text() == trouble.text());
-        if known || told || (passing && self.poller.is_fresh(list, now)) {
+        let news = !(known || told || (passing && self.poller.is_fresh(list, now)));
+        if !(news && self.lists_quiet.entry(list).or_default().may_tell(now.mono)) {
             tracing::debug!(list = list.word(), cause = %fault, "a reading failed; it is repeated");
         } else if passing {
+            self.lists_told.insert(list);
             tracing::warn!(list = list.word(), cause = %fault, "the vendor's list cannot be read; it is asked for again and again");
         } else {
+            self.lists_told.insert(list);
             tracing::warn!(list = list.word(), cause = %fault, "the vendor refuses to show a list; it is asked again each minute");
         }
         if !passing || !self.poller.is_fresh(list, now) {

@@ -46,7 +46,12 @@ impl Bridge {
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
             },
             Some(Destination::Refresh) if !message.retain => self.refresh(&List::ALL, now),
-            Some(Destination::Refresh | Destination::Nowhere) | None => {
+            Some(Destination::LogLevel) if !message.retain => self.hear_log_level(&message.payload),
+            Some(Destination::Restart) if !message.retain => self.hear_restart(&message.payload, now),
+            Some(
+                Destination::Refresh | Destination::LogLevel | Destination::Restart | Destination::Nowhere,
+            )
+            | None => {
                 tracing::debug!(topic = ?message.topic, "a message that means nothing");
             }
         }

@@ -10,11 +10,14 @@ mod calls;
 mod commands;
 mod doors;
 mod gate;
+mod gateway;
 mod intake;
 mod poller;
 mod position;
+mod problem;
 mod problems;
 mod publish;
+mod quiet;
 mod report;
 mod retained;
 mod roster;
@@ -38,27 +41,32 @@ use self::{
     calls::Pending,
     commands::Commands,
     doors::Doors,
+    gateway::Gateway,
     poller::{List, Poller, Trouble},
+    quiet::Quiet,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
     webhooks::{Reliance, Webhooks},
 };
 pub use self::{
     gate::FRESH_LINK,
+    gateway::Request as ShellRequest,
     report::Books,
     settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
 };
 use crate::{
     hass::{Topics, payload},
-    model::{Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, Target},
+    model::{
+        Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, Target, TokenState,
+    },
     rng::Rng,
 };
 
 /// How long a proven link may be unproven before what can be commanded is shown as unavailable.
 const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
-/// How often the time of the last good reading is published: not with each reading, so that a reading that changed
-/// nothing publishes nothing.
-const LAST_POLL_EVERY: Duration = Duration::from_mins(1);
+/// How often what changes all the time is published: not with each reading, so that a reading that changed nothing
+/// publishes nothing.
+const BUSY_EVERY: Duration = Duration::from_mins(1);
 
 /// Everything that can move the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +77,8 @@ pub enum Input {
     Reply(Reply),
     /// A webhook brought something.
     Push(Push),
+    /// The session token may have changed.
+    Token(TokenState),
     /// The gateway is to stop: nothing new is taken on.
     Stop,
 }
@@ -86,8 +96,8 @@ pub enum Wake {
     Stale,
     /// Home Assistant is to get everything again.
     Birth,
-    /// The time of the last reading is to be published.
-    LastPoll,
+    /// What changes all the time is to be published.
+    Busy,
 }
 
 /// What others may know of the core.
@@ -119,6 +129,8 @@ struct Link {
     protocol: Option<Protocol>,
     proven: bool,
     unproven_since: Option<Instant>,
+    /// Why no heartbeat comes back, as long as none does.
+    complaint: Option<String>,
 }
 
 impl Link {
@@ -163,6 +175,9 @@ pub struct Bridge {
     link: Link,
     health: Health,
     api_online: bool,
+    /// What was last logged of it.
+    api_told: bool,
+    api_quiet: Quiet,
     calls: BTreeMap<CallId, Pending>,
     last_call: CallId,
     rng: Rng,
@@ -172,10 +187,14 @@ pub struct Bridge {
     birth_at: Option<Instant>,
     last_birth: Option<Instant>,
     last_refresh: Option<Instant>,
-    last_poll_at: Instant,
+    busy_at: Instant,
+    gateway: Gateway,
     /// Refusals of whole lists, and elements left out, that were logged: each once.
     said: BTreeMap<List, Trouble>,
     skipped_said: BTreeSet<String>,
+    lists_quiet: BTreeMap<List, Quiet>,
+    /// Lists of which the log says that they cannot be read.
+    lists_told: BTreeSet<List>,
     retained_warned: BTreeMap<Target, Instant>,
     stopping: bool,
 }
@@ -203,6 +222,10 @@ impl Bridge {
             link: Link::default(),
             health: Health { commandable: false, doors: false, scenarios: false },
             api_online: false,
+            api_told: false,
+            api_quiet: Quiet::default(),
+            lists_quiet: BTreeMap::new(),
+            lists_told: BTreeSet::new(),
             calls: BTreeMap::new(),
             last_call: CallId(0),
             run: format!("{:08x}", rng.bits() >> 32),
@@ -210,7 +233,8 @@ impl Bridge {
             birth_at: None,
             last_birth: None,
             last_refresh: None,
-            last_poll_at: now.mono + LAST_POLL_EVERY,
+            busy_at: now.mono + BUSY_EVERY,
+            gateway: Gateway::new(now),
             said: BTreeMap::new(),
             skipped_said: BTreeSet::new(),
             retained_warned: BTreeMap::new(),
@@ -222,6 +246,7 @@ impl Bridge {
         bridge.show(Rank::State, bridge.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
         bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
+        bridge.show_gateway(now);
         bridge.announce_scenarios();
         bridge
     }
@@ -232,6 +257,7 @@ impl Bridge {
             Input::Link(event) => self.hear_link(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
             Input::Push(push) => self.take_push(push, now),
+            Input::Token(token) => self.hear_token(token),
             Input::Stop => {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
@@ -248,18 +274,9 @@ impl Bridge {
             self.last_birth = Some(now.mono);
             self.retained.repeat();
         }
-        if self.last_poll_at <= now.mono {
-            self.last_poll_at = now.mono + LAST_POLL_EVERY;
-            let last = List::ALL.into_iter().filter_map(|list| self.poller.last_good(list)).max();
-            let text = last.map_or_else(|| payload::UNKNOWN.to_owned(), |at| at.to_string());
-            self.show(Rank::State, self.topics.bridge("last_poll"), text);
-            if self.webhooks.reliance(now) != Reliance::Off {
-                self.show(
-                    Rank::State,
-                    self.topics.bridge("webhook_missed"),
-                    self.webhooks.missed().to_string(),
-                );
-            }
+        if self.busy_at <= now.mono {
+            self.busy_at = now.mono + BUSY_EVERY;
+            self.show_busy(now);
         }
         self.settle(now);
     }
@@ -306,6 +323,11 @@ impl Bridge {
             .or_else(|| self.next_read(now))
     }
 
+    /// What the shell is to do with the process itself, if something.
+    pub fn next_request(&mut self) -> Option<ShellRequest> {
+        self.gateway.next_request()
+    }
+
     /// When [`Bridge::handle_timeout`] and [`Bridge::next_call`] should be asked next, and why. The answer may change
     /// after every call of any other method.
     pub fn next_deadline(&self, now: Now) -> Option<(Instant, Wake)> {
@@ -326,7 +348,7 @@ impl Bridge {
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
-            .chain([(self.last_poll_at, Wake::LastPoll)])
+            .chain([(self.busy_at, Wake::Busy)])
             .min()
     }
 
@@ -354,14 +376,17 @@ impl Bridge {
                     protocol: Some(protocol),
                     proven: false,
                     unproven_since: None,
+                    complaint: None,
                 };
                 self.retained.begin_session();
             }
             LinkEvent::Proven => {
                 self.link.proven = true;
                 self.link.unproven_since = None;
+                self.link.complaint = None;
             }
-            LinkEvent::Unproven(_) => {
+            LinkEvent::Unproven(complaint) => {
+                self.link.complaint.get_or_insert(complaint);
                 if std::mem::take(&mut self.link.proven) {
                     self.link.unproven_since = Some(now.mono);
                 }

@@ -36,6 +36,7 @@ impl Bridge {
         }
         self.follow_webhooks(now);
         self.compare_health(now);
+        self.compare_problems(now);
         let announced = self.doors.take_announced();
         let gone = self.doors.take_gone();
         if !announced.is_empty() || !gone.is_empty() {
@@ -111,6 +112,7 @@ impl Bridge {
         if now.utc.duration_since(event.at) > NEWS {
             return;
         }
+        self.gateway.note_lag(event.at, now);
         self.outbox.push(Publication {
             topic: self.topics.of(&Target::Door(door.clone()), "event"),
             payload: view::bytes_of(&event::payload(event)),
@@ -153,22 +155,31 @@ impl Bridge {
         let old = std::mem::replace(&mut self.health, health);
         if std::mem::replace(&mut self.api_online, api_online) != api_online {
             self.show(Rank::Api, self.topics.api_availability(), view::online_word(api_online));
-            if api_online {
-                tracing::info!("the vendor's API answers");
-            } else {
-                let cause =
-                    List::ALL.into_iter().find_map(|list| self.poller.trouble(list)).map(Trouble::text);
-                tracing::warn!(
-                    cause,
-                    "the vendor's API does not answer; doors and scenarios are shown as unavailable"
-                );
-            }
         }
+        self.tell_api(now);
         if (old.commandable, old.doors) != (health.commandable, health.doors) {
             self.doors.touch_all();
         }
         if (old.commandable, old.scenarios) != (health.commandable, health.scenarios) {
             self.scenarios.touch_all();
+        }
+    }
+
+    /// Logs that the API went or came back. One that comes and goes is not told each time, but its present state is told
+    /// once there is room again.
+    fn tell_api(&mut self, now: Now) {
+        if self.api_told == self.api_online || !self.api_quiet.may_tell(now.mono) {
+            return;
+        }
+        self.api_told = self.api_online;
+        if self.api_online {
+            tracing::info!("the vendor's API answers");
+        } else {
+            let cause = List::ALL.into_iter().find_map(|list| self.poller.trouble(list)).map(Trouble::text);
+            tracing::warn!(
+                cause,
+                "the vendor's API does not answer; doors and scenarios are shown as unavailable"
+            );
         }
     }
 

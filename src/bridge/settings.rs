@@ -5,10 +5,12 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+
 use super::doors::Choices;
 use crate::{
     hass::Announcer,
-    model::{DoorId, ScenarioId},
+    model::{DoorId, Level, ScenarioId},
 };
 
 /// What the owner decided.
@@ -34,6 +36,10 @@ pub struct Settings {
     pub open_unproven_after: Duration,
     /// Which scenarios are shown.
     pub scenarios: Selection<ScenarioId>,
+    /// When the API key expires, if the owner says it.
+    pub key_expires: Option<Timestamp>,
+    /// The level of the log at the start.
+    pub log_level: Level,
 }
 
 impl Settings {

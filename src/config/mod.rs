@@ -21,12 +21,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use crate::model::Level;
 pub use environment::Environment;
 pub use report::{Fault, Place, Report};
 pub use schema::schema;
 pub use settings::{
     ClientCertificate, Commands, Config, Discovery, DoorSettings, Doors, Events, Format, HomeAssistant, Http,
-    Level, Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
+    Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
 };
 
 use document::Value;

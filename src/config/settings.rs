@@ -7,10 +7,11 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::model::{DoorId, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
+use crate::model::{DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
 
 /// The whole configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -52,6 +53,8 @@ pub struct Verkada {
     pub region: Option<Region>,
     /// The API key.
     pub api_key: SecretString,
+    /// When the key expires, at the beginning of that day in UTC, as the owner says: the API does not tell.
+    pub api_key_expires: Option<Timestamp>,
     /// Certificates (PEM) of authorities to trust besides the system's; at least one certificate.
     pub ca_pem: Option<Vec<u8>>,
     /// The path that ends a scenario.
@@ -170,6 +173,7 @@ pub struct Poll {
 
 /// What may be commanded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each key of the file")]
 pub struct Commands {
     /// Unlocking doors, where a door has no setting of its own.
     pub unlock: bool,
@@ -179,6 +183,8 @@ pub struct Commands {
     pub release: bool,
     /// Older commands are refused; 1 to 60 s.
     pub max_age: Duration,
+    /// Restarting the gateway.
+    pub restart: bool,
 }
 
 /// Which doors, and settings of single doors.
@@ -252,34 +258,6 @@ pub struct Log {
     pub level: Level,
     /// The form of its lines.
     pub format: Format,
-}
-
-/// A level of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// We stop, or a lockdown failed.
-    Error,
-    /// Worth waking someone.
-    Warn,
-    /// Links and lists change.
-    Info,
-    /// Deviations.
-    Debug,
-    /// Each message.
-    Trace,
-}
-
-impl Level {
-    /// The word in the file.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
 }
 
 /// The form of log lines.

@@ -14,6 +14,7 @@ use crate::{
     app::{self, End},
     config::{self, Config, Environment},
     hass::Topics,
+    logging::LogHandle,
     model::Target,
     signals::Signal,
     simulator::{self, Simulator, organisation::Organisation, people},
@@ -57,7 +58,11 @@ pub enum Error {
 ///
 /// # Errors
 /// Where a part cannot start.
-pub async fn run(settings: Settings, signals: &mut mpsc::Receiver<Signal>) -> Result<(), Error> {
+pub async fn run(
+    settings: Settings,
+    log: &LogHandle,
+    signals: &mut mpsc::Receiver<Signal>,
+) -> Result<(), Error> {
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
     let broker = match broker::start(wanted).await {
         Err(broker::Error::Bind { .. }) => broker::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?,
@@ -71,7 +76,9 @@ pub async fn run(settings: Settings, signals: &mut mpsc::Receiver<Signal>) -> Re
     let config = configuration(broker.address(), &simulator).map_err(Error::Config)?;
     introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
-    while let End::Reload(_) = app::run(&config, signals, || Ok(config.clone())).await? {}
+    while let End::Reload(config) = app::run(&config, log, signals, || Ok(config.clone())).await? {
+        log.set(config.log.level);
+    }
     living.abort();
     simulator.stop().await;
     broker.stop().await;

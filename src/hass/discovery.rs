@@ -34,6 +34,17 @@ pub struct Announcer {
     pub topics: Topics,
     /// Whether commands from Home Assistant carry an id and an issue time.
     pub stamp_commands: bool,
+    /// What the gateway's own device offers.
+    pub own: GatewayFacts,
+}
+
+/// What the gateway's own device offers besides what it always does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct GatewayFacts {
+    /// The day on which the API key expires.
+    pub key_expires: bool,
+    /// The restart of the gateway by a message, and the button for it.
+    pub restart: bool,
 }
 
 /// One device with its entities.
@@ -243,6 +254,7 @@ impl Announcer {
             "name": "Refresh", "icon": "mdi:refresh", "entity_category": "diagnostic",
             "command_topic": self.topics.bridge("refresh/set"), "payload_press": "PRESS", "retain": false, "qos": 0,
         }));
+        self.add_diagnostics(&mut device);
         device
     }
 
@@ -329,7 +341,7 @@ impl Device {
     }
 
     /// Adds an entity; its options name the `object_id` that its entity id is made from.
-    fn add(&mut self, key: &str, platform: &'static str, unique_id: String, options: Value) {
+    pub(super) fn add(&mut self, key: &str, platform: &'static str, unique_id: String, options: Value) {
         let Value::Object(mut options) = options else { return };
         // `object_id` is the older spelling, for Home Assistant before 2025.10; with both present no version warns.
         if let Some(object_id) = options.get("object_id").and_then(Value::as_str) {
@@ -337,6 +349,11 @@ impl Device {
             options.insert("default_entity_id".to_owned(), json!(entity_id));
         }
         self.components.push(Component { key: key.to_owned(), platform, unique_id, options: Some(options) });
+    }
+
+    /// Marks an entity that is not offered, so that Home Assistant removes the one it may have from another time.
+    pub(super) fn remove(&mut self, key: &str, platform: &'static str, unique_id: String) {
+        self.components.push(Component { key: key.to_owned(), platform, unique_id, options: None });
     }
 
     fn message(&self) -> Value {

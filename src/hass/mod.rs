@@ -2,9 +2,10 @@
 
 pub mod discovery;
 pub mod event;
+mod gateway;
 pub mod name;
 pub mod payload;
 mod topic;
 
-pub use discovery::{Announcer, Device, DoorFacts, Offer, ScenarioFacts, Style};
+pub use discovery::{Announcer, Device, DoorFacts, GatewayFacts, Offer, ScenarioFacts, Style};
 pub use topic::{Destination, Topics};

@@ -17,6 +17,10 @@ pub enum Destination<'a> {
     Scenario(&'a str),
     /// `<base>/bridge/refresh/set`.
     Refresh,
+    /// `<base>/bridge/log_level/set`.
+    LogLevel,
+    /// `<base>/bridge/restart/set`.
+    Restart,
     /// A topic of the command filter that means nothing.
     Nowhere,
 }
@@ -90,6 +94,8 @@ impl Topics {
             ("door", id) => Destination::Door(id),
             ("scenario", id) => Destination::Scenario(id),
             ("bridge", "refresh") => Destination::Refresh,
+            ("bridge", "log_level") => Destination::LogLevel,
+            ("bridge", "restart") => Destination::Restart,
             _ => Destination::Nowhere,
         })
     }

@@ -54,3 +54,34 @@ pub enum ReleasePath {
     /// Only `/deactivate`.
     Deactivate,
 }
+
+/// A level of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// We stop, or a lockdown failed.
+    Error,
+    /// Worth waking someone.
+    Warn,
+    /// Links and lists change.
+    Info,
+    /// Deviations.
+    Debug,
+    /// Each message.
+    Trace,
+}
+
+impl Level {
+    /// From the fewest lines to the most.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+
+    /// The word in the file and on MQTT.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}

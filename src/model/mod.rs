@@ -14,9 +14,10 @@ mod person;
 mod push;
 mod scenario;
 mod time;
+mod token;
 
 pub use call::{Answer, Call, CallId, EventPage, Lane, PageToken, Reply, Request, Unlocked};
-pub use choice::{ProtocolChoice, ReleasePath, Scheme};
+pub use choice::{Level, ProtocolChoice, ReleasePath, Scheme};
 pub use command::{Action, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};
 pub use event::{AccessEvent, EventKind, Method, Position};
@@ -27,3 +28,4 @@ pub use person::{Person, Privacy};
 pub use push::Push;
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;
+pub use token::TokenState;

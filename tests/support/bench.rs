@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 use verkada2mqtt::{
     bridge::{Birth, Bridge, CommandSettings, Input, Polls, Selection, Settings},
-    hass::{Announcer, Style, Topics},
+    hass::{Announcer, GatewayFacts, Style, Topics},
     model::{
-        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
+        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory, Level,
         LinkEvent, Message, Now, Outcome, Protocol, Publication, Qos, Reply, Request, Scenario,
         ScenarioState, Site, Trace, Unlocked,
     },
@@ -50,6 +50,7 @@ pub(crate) fn settings(style: Style) -> Settings {
             prefix: "homeassistant".to_owned(),
             topics: Topics::new("verkada"),
             stamp_commands: true,
+            own: GatewayFacts { key_expires: true, restart: true },
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
         polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5) },
@@ -60,6 +61,8 @@ pub(crate) fn settings(style: Style) -> Settings {
         ignore_dpi_relock: true,
         open_unproven_after: secs(900),
         scenarios: Selection::default(),
+        key_expires: Some("2027-11-25T00:00:00Z".parse().unwrap()),
+        log_level: Level::Info,
     }
 }
 
@@ -155,6 +158,23 @@ pub(crate) fn line(publication: &Publication) -> String {
     format!("{mark}{topic} {text}")
 }
 
+/// Whether a topic tells how the gateway itself is, and nothing of doors, scenarios and links.
+fn is_diagnostic(topic: &str) -> bool {
+    topic.strip_prefix("verkada/bridge/").is_some_and(|leaf| DIAGNOSTICS.contains(&leaf))
+}
+
+const DIAGNOSTICS: [&str; 9] = [
+    "budget_left",
+    "event_lag",
+    "key_expires",
+    "log_level",
+    "problem",
+    "problem_active",
+    "problem_attributes",
+    "started",
+    "token",
+];
+
 /// The core under a fake clock.
 pub(crate) struct Bench {
     pub(crate) bridge: Bridge,
@@ -165,6 +185,8 @@ pub(crate) struct Bench {
     pub(crate) events: Vec<AccessEvent>,
     /// Whether reads of lists are answered at once and leave no line.
     pub(crate) auto: bool,
+    /// Whether the gateway's own diagnostics leave lines.
+    pub(crate) diagnostics: bool,
     /// Calls that wait for their reply.
     pub(crate) open: Vec<Call>,
     /// How many reads were answered.
@@ -187,6 +209,7 @@ impl Bench {
             scenarios: vec![scenario("s-1", &["d-1"])],
             events: Vec::new(),
             auto: true,
+            diagnostics: false,
             open: Vec::new(),
             reads: BTreeMap::new(),
             published: Vec::new(),
@@ -304,7 +327,9 @@ impl Bench {
         loop {
             let mut moved = false;
             while let Some(publication) = self.bridge.next_publication() {
-                self.log.push(line(&publication));
+                if self.diagnostics || !is_diagnostic(&publication.topic) {
+                    self.log.push(line(&publication));
+                }
                 self.published.push(publication);
             }
             while let Some(call) = self.bridge.next_call(self.now) {

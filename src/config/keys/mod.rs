@@ -12,8 +12,9 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
-    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Level, Log, Poll},
+    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Log, Poll},
 };
+use crate::model::Level;
 
 /// Reads the whole file. Every key is asked for before any fault ends it, so that all faults are found.
 pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
@@ -111,6 +112,7 @@ fn commands(section: &mut Section<'_, '_>) -> Commands {
         max_age: section
             .key("max_age", "Commands older than this are refused.")
             .duration(Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_mins(1)),
+        restart: section.key("restart", "Whether the gateway may be restarted by a message.").boolean(false),
     }
 }
 
@@ -141,8 +143,7 @@ fn state_dir(root: &mut Section<'_, '_>) -> PathBuf {
 }
 
 fn log(section: &mut Section<'_, '_>) -> Log {
-    let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace]
-        .map(|level| (level.word(), level));
+    let levels = Level::ALL.map(|level| (level.word(), level));
     Log {
         level: section.key("level", "The least grave level that is written.").choice(&levels, Level::Info),
         format: section

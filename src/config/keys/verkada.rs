@@ -1,5 +1,6 @@
 //! `verkada`: region or base URL, API key, authorities, release path.
 
+use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use secrecy::SecretString;
 use serde_json::json;
 use url::{Host, Url};
@@ -35,6 +36,12 @@ pub(super) fn verkada(section: &mut Section<'_, '_>) -> Result<Verkada, Faulty> 
         .key("base_url", "The root of the API, in place of the region; for tests and proxies.")
         .parsed(&base_url_rule(), base_url);
     let api_key = api_key(section);
+    let api_key_expires = section
+        .key(
+            "api_key_expires",
+            "The day on which the API key expires, as Verkada Command shows it; the API does not tell.",
+        )
+        .parsed(&day_rule(), day);
     let ca_pem = pem::authorities(
         section,
         "ca_file",
@@ -51,7 +58,8 @@ pub(super) fn verkada(section: &mut Section<'_, '_>) -> Result<Verkada, Faulty> 
         Some(found) => (found.value, None),
         None => (region.base_url(), Some(region)),
     };
-    Ok(Verkada { base_url, region, api_key: api_key?, ca_pem: ca_pem?, release_path })
+    let (api_key, api_key_expires) = (api_key?, api_key_expires?.map(|found| found.value));
+    Ok(Verkada { base_url, region, api_key, api_key_expires, ca_pem: ca_pem?, release_path })
 }
 
 fn api_key(section: &mut Section<'_, '_>) -> Result<SecretString, Faulty> {
@@ -78,6 +86,22 @@ fn check_api_key(text: &str) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+fn day_rule() -> Rule {
+    let schema = json!({"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"});
+    Rule::of("a day as YYYY-MM-DD", schema)
+}
+
+/// The beginning of a day in UTC.
+fn day(text: &str) -> Result<Timestamp, Problem> {
+    let not_a_day = || Problem::new("not a day of the calendar");
+    let date: Date = text.parse().map_err(|_| not_a_day())?;
+    // Other spellings of ISO 8601 are read as well, and would surprise.
+    if date.to_string() != text {
+        return Err(not_a_day());
+    }
+    date.to_zoned(TimeZone::UTC).map(|midnight| midnight.timestamp()).map_err(|_| not_a_day())
 }
 
 fn base_url_rule() -> Rule {
@@ -119,6 +143,14 @@ fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_a_day_and_nothing_else() {
+        assert_eq!(day("2027-03-01").unwrap().to_string(), "2027-03-01T00:00:00Z");
+        for bad in ["2027-02-29", "2027-3-1", "20270301", "2027-03-01T00:00", "01.03.2027", "soon"] {
+            assert!(day(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn takes_http_only_on_this_machine() {

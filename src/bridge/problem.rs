@@ -1,0 +1,120 @@
+//! What is wrong at the moment, decided by what is so and never by the passing of time.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    Bridge,
+    poller::{List, Trouble},
+    view,
+};
+use crate::model::{Now, TokenState};
+
+/// The longest state that Home Assistant takes, in characters.
+const MAX_CHARS: usize = 255;
+
+/// A kind of problem, the gravest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Problem {
+    /// The vendor refuses the key.
+    KeyRefused,
+    /// The key may not read a list.
+    PermissionMissing,
+    /// Nothing can be read.
+    ApiUnreachable,
+    /// One list cannot be read, and is out of date.
+    ListUnreadable,
+    /// The broker returns no heartbeat, so that no command runs.
+    MqttUnproven,
+    /// The key expires soon.
+    KeyExpires,
+    /// Elements of a list could not be read.
+    ElementsLeftOut,
+}
+
+impl Problem {
+    /// The word on MQTT.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::KeyRefused => "key_refused",
+            Self::PermissionMissing => "permission_missing",
+            Self::ApiUnreachable => "api_unreachable",
+            Self::ListUnreadable => "list_unreadable",
+            Self::MqttUnproven => "mqtt_unproven",
+            Self::KeyExpires => "key_expires",
+            Self::ElementsLeftOut => "elements_left_out",
+        }
+    }
+}
+
+/// The attributes of the problem that is shown.
+pub(super) fn attributes(kind: Option<Problem>, since: Option<Timestamp>, count: usize) -> Bytes {
+    view::bytes_of(
+        &json!({ "kind": kind.map(Problem::word), "since": since.map(view::time), "count": count }),
+    )
+}
+
+impl Bridge {
+    /// Shows what is wrong, if that changed.
+    pub(super) fn compare_problems(&mut self, now: Now) {
+        let wrong = self.wrong(now);
+        if wrong == self.gateway.wrong {
+            return;
+        }
+        self.gateway.since.retain(|kind, _| wrong.contains_key(kind));
+        for kind in wrong.keys() {
+            self.gateway.since.entry(*kind).or_insert(now.utc);
+        }
+        self.gateway.wrong = wrong;
+        self.show_problems();
+    }
+
+    fn wrong(&self, now: Now) -> BTreeMap<Problem, String> {
+        let mut wrong = BTreeMap::new();
+        let mut say = |kind, text: String| {
+            wrong.entry(kind).or_insert_with(|| text.chars().take(MAX_CHARS).collect());
+        };
+        let refused = self.gateway.token == TokenState::Refused
+            || List::ALL.into_iter().any(|list| self.poller.is_revoked(list));
+        if refused {
+            let cause = List::ALL.into_iter().find_map(|list| match self.poller.trouble(list)? {
+                Trouble::Unauthorized(text) => Some(format!(": {text}")),
+                Trouble::Forbidden(_) | Trouble::Passing(_) => None,
+            });
+            say(Problem::KeyRefused, format!("Verkada refuses the API key{}", cause.unwrap_or_default()));
+        }
+        for list in List::ALL {
+            let Some(trouble) = self.poller.trouble(list) else { continue };
+            let (word, text) = (list.word(), trouble.text());
+            match trouble {
+                Trouble::Unauthorized(_) if refused => {}
+                Trouble::Unauthorized(_) | Trouble::Forbidden(_) => {
+                    say(Problem::PermissionMissing, format!("the API key may not read {word}: {text}"));
+                }
+                // One failure is no problem as long as the last good reading is young.
+                Trouble::Passing(_) if self.poller.is_fresh(list, now) => {}
+                Trouble::Passing(_) if self.api_online => {
+                    say(Problem::ListUnreadable, format!("the list of {word} cannot be read: {text}"));
+                }
+                Trouble::Passing(_) => {
+                    say(Problem::ApiUnreachable, format!("the Verkada API does not serve: {text}"));
+                }
+            }
+        }
+        if let Some(complaint) = self.link.complaint.as_ref().filter(|_| !self.health.commandable) {
+            say(Problem::MqttUnproven, format!("no command runs, because {complaint}"));
+        }
+        if let Some(sentence) = self.expiry(now) {
+            say(Problem::KeyExpires, sentence);
+        }
+        for (list, count) in self.gateway.left_out.iter().filter(|(_, count)| **count > 0) {
+            let word = list.word();
+            let text = format!("{count} of the list of {word} cannot be read and left out; the log says why");
+            say(Problem::ElementsLeftOut, text);
+        }
+        wrong
+    }
+}
