@@ -6,6 +6,8 @@
 mod bench;
 #[path = "bridge/gateway.rs"]
 mod gateway;
+#[path = "support/log.rs"]
+mod log;
 #[path = "bridge/staleness.rs"]
 mod staleness;
 #[path = "bridge/truth.rs"]

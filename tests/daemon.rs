@@ -9,6 +9,9 @@ mod commands;
 #[path = "daemon/day.rs"]
 mod day;
 #[cfg(test)]
+#[path = "daemon/diagnostics.rs"]
+mod diagnostics;
+#[cfg(test)]
 #[path = "daemon/end.rs"]
 mod end;
 #[cfg(test)]

@@ -34,6 +34,8 @@ mod transports;
 #[path = "mqtt/trouble.rs"]
 mod trouble;
 
+#[path = "support/log.rs"]
+mod log;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
 #[path = "support/scripted_broker.rs"]

@@ -88,16 +88,16 @@ impl Bridge {
         }
         for list in List::ALL {
             let Some(trouble) = self.poller.trouble(list) else { continue };
-            let (word, text) = (list.word(), trouble.text());
+            let text = trouble.text();
             match trouble {
                 Trouble::Unauthorized(_) if refused => {}
                 Trouble::Unauthorized(_) | Trouble::Forbidden(_) => {
-                    say(Problem::PermissionMissing, format!("the API key may not read {word}: {text}"));
+                    say(Problem::PermissionMissing, format!("the API key lacks a permission: {text}"));
                 }
                 // One failure is no problem as long as the last good reading is young.
                 Trouble::Passing(_) if self.poller.is_fresh(list, now) => {}
                 Trouble::Passing(_) if self.api_online => {
-                    say(Problem::ListUnreadable, format!("the list of {word} cannot be read: {text}"));
+                    say(Problem::ListUnreadable, format!("a list is out of date: {text}"));
                 }
                 Trouble::Passing(_) => {
                     say(Problem::ApiUnreachable, format!("the Verkada API does not serve: {text}"));
@@ -112,7 +112,7 @@ impl Bridge {
         }
         for (list, count) in self.gateway.left_out.iter().filter(|(_, count)| **count > 0) {
             let word = list.word();
-            let text = format!("{count} of the list of {word} cannot be read and left out; the log says why");
+            let text = format!("{count} elements of the list of {word} are left out; the log says why");
             say(Problem::ElementsLeftOut, text);
         }
         wrong

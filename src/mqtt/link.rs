@@ -66,6 +66,7 @@ impl Keeper {
         } else {
             loss.sentence.clone()
         };
+        self.trouble.version_told &= !was_up;
         self.trouble.log(&sentence, was_up, settings.timings.remind_every, clock::now().mono);
         if was_up || self.trouble.told.as_ref() != Some(&sentence) {
             self.trouble.told = Some(sentence.clone());
@@ -82,7 +83,12 @@ impl Keeper {
             Protocol::V5 => Protocol::V311,
             Protocol::V311 => Protocol::V5,
         };
-        tracing::info!(protocol = %self.protocol, "the broker does not know our MQTT version: trying the other one");
+        // A port that is no broker takes neither version, and both are tried in turn.
+        if std::mem::replace(&mut self.trouble.version_told, true) {
+            tracing::debug!(protocol = %self.protocol, "trying the other MQTT version again");
+        } else {
+            tracing::info!(protocol = %self.protocol, "the broker does not know our MQTT version: trying the other one");
+        }
     }
 
     /// Waits for the next attempt, and meanwhile keeps what has to outlive the trouble.
@@ -111,6 +117,8 @@ pub(super) struct Trouble {
     told: Option<String>,
     logged_at: Option<Instant>,
     attempts: u32,
+    /// Whether another protocol version was tried since the link was up.
+    version_told: bool,
 }
 
 impl Trouble {

@@ -231,7 +231,7 @@ fn a_refused_key_and_a_missing_permission_are_told_apart() {
     assert_eq!(problem(&bench), some("permission_missing", 1));
     assert_eq!(
         bench.held("bridge/problem").unwrap(),
-        "the API key may not read scenarios: the vendor does not play along"
+        "the API key lacks a permission: the vendor does not play along"
     );
     bench.answer("events", Err(Fault::Unauthorized(trace())));
     assert_eq!(problem(&bench), some("key_refused", 2), "the gravest is shown");
@@ -273,7 +273,7 @@ fn elements_left_out_are_a_problem_until_a_reading_is_whole() {
     bench.answer("scenarios", Ok(Answer::Scenarios(Inventory { items, skipped })));
     assert_eq!(problem(&bench), some("elements_left_out", 1));
     let text = bench.held("bridge/problem").unwrap();
-    assert_eq!(text, "2 of the list of scenarios cannot be read and left out; the log says why");
+    assert_eq!(text, "2 elements of the list of scenarios are left out; the log says why");
     bench.auto = true;
     bench.run(secs(20));
     assert_eq!(problem(&bench), (None, 0));

@@ -1,16 +1,12 @@
 //! Staleness: what is too old to be shown says so, by the age of the reading that carries it, and says it quietly.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
-use tracing_subscriber::fmt::MakeWriter;
 use verkada2mqtt::model::{Answer, EventPage, Fault};
 
 use crate::{
     bench::{Bench, call_line, inventory, ms, secs, settings, trace},
+    log::Lines,
     with,
 };
 
@@ -123,105 +119,60 @@ fn readings_that_are_never_answered_go_stale_too() {
 
 // ---- the log -------------------------------------------------------------------------------------------------------
 
-/// The lines that were logged.
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().map_err(|_| io::ErrorKind::Other)?.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Lines {
-    fn take(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
-        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
-    }
-}
-
-/// Runs with the log at its usual level; the lines can be taken meanwhile.
-fn logged(run: impl FnOnce(&Lines)) {
-    let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
-        .with_writer(lines.clone())
-        .with_ansi(false)
-        .without_time()
-        .finish();
-    tracing::subscriber::with_default(subscriber, || run(&lines));
-}
-
 #[test]
 fn an_hour_without_the_api_is_told_when_it_goes_and_when_it_comes_and_hardly_between() {
     let all = ["doors", "scenarios", "events"];
-    for fault in passing() {
-        logged(|lines| {
-            let mut bench = Bench::settled();
-            pass(&mut bench, secs(60), &[], &fault);
-            lines.take();
-            pass(&mut bench, secs(3_600), &all, &fault);
-            let outage = lines.take();
-            let down = outage.iter().filter(|line| line.contains("the vendor's API does not answer")).count();
-            assert_eq!(down, 1, "{outage:#?}");
-            assert!(outage.len() <= 4, "each list once and the whole once: {outage:#?}");
-            assert!(outage.iter().all(|line| line.contains("WARN")), "{outage:#?}");
-            pass(&mut bench, secs(120), &[], &fault);
-            let end = lines.take();
-            let up = end.iter().filter(|line| line.contains("the vendor's API answers")).count();
-            assert_eq!(up, 1, "{end:#?}");
-            assert!(end.len() <= 4, "{end:#?}");
-            pass(&mut bench, secs(600), &[], &fault);
-            assert_eq!(lines.take(), Vec::<String>::new());
-        });
+    for fault in passing().into_iter().chain([Fault::Unauthorized(trace()), Fault::Forbidden(trace())]) {
+        let (lines, _log) = Lines::listen();
+        let mut bench = Bench::settled();
+        pass(&mut bench, secs(60), &[], &fault);
+        lines.take();
+        pass(&mut bench, secs(3_600), &all, &fault);
+        let outage = lines.take();
+        let down = outage.iter().filter(|line| line.contains("the vendor's API does not answer")).count();
+        assert_eq!(down, 1, "{outage:#?}");
+        assert!(outage.len() <= 4, "each list once and the whole once: {outage:#?}");
+        assert!(outage.iter().all(|line| line.contains("WARN")), "{outage:#?}");
+        pass(&mut bench, secs(120), &[], &fault);
+        let end = lines.take();
+        let up = end.iter().filter(|line| line.contains("the vendor's API answers")).count();
+        assert_eq!(up, 1, "{end:#?}");
+        assert!(end.len() <= 4, "{end:#?}");
+        pass(&mut bench, secs(600), &[], &fault);
+        assert_eq!(lines.take(), Vec::<String>::new());
     }
 }
 
 #[test]
 fn an_api_that_comes_and_goes_for_an_hour_fills_no_log() {
     let fault = Fault::Unclear(trace());
-    logged(|lines| {
-        let mut bench = Bench::settled();
-        lines.take();
-        // Lists go stale and come back for moments, and with them the API as a whole.
-        for _ in 0..360 {
-            pass(&mut bench, secs(5), &["doors", "scenarios", "events"], &fault);
-            pass(&mut bench, secs(5), &[], &fault);
-        }
-        let told = lines.take();
-        assert!(told.len() <= 70, "{told:#?}");
-        let of_api = told.iter().filter(|line| line.contains("the vendor's API")).count();
-        assert!((1..=12).contains(&of_api), "four in twenty minutes: {told:#?}");
-    });
+    let (lines, _log) = Lines::listen();
+    let mut bench = Bench::settled();
+    lines.take();
+    // Lists go stale and come back for moments, and with them the API as a whole.
+    for _ in 0..360 {
+        pass(&mut bench, secs(5), &["doors", "scenarios", "events"], &fault);
+        pass(&mut bench, secs(5), &[], &fault);
+    }
+    let told = lines.take();
+    assert!(told.len() <= 70, "{told:#?}");
+    let of_api = told.iter().filter(|line| line.contains("the vendor's API")).count();
+    assert!((1..=12).contains(&of_api), "four in twenty minutes: {told:#?}");
 }
 
 #[test]
 fn the_end_of_the_key_is_told_at_the_start_and_once_a_day() {
-    logged(|lines| {
-        let expires = "2026-11-28T00:00:00Z".parse().unwrap();
-        let mut bench = Bench::settled_with(with(|settings| settings.key_expires = Some(expires)), |_| {});
-        let told = |lines: &Lines| {
-            let lines = lines.take().into_iter().filter(|line| line.contains("the API key expire"));
-            lines.inspect(|line| assert!(line.contains("WARN"), "{line}")).count()
-        };
-        assert_eq!(told(lines), 1);
-        bench.run(secs(86_000));
-        assert_eq!(told(lines), 0);
-        bench.run(secs(2 * 86_400));
-        assert_eq!(told(lines), 2);
-        bench.take_log();
-    });
+    let (lines, _log) = Lines::listen();
+    let expires = "2026-11-28T00:00:00Z".parse().unwrap();
+    let mut bench = Bench::settled_with(with(|settings| settings.key_expires = Some(expires)), |_| {});
+    let told = |lines: &Lines| {
+        let lines = lines.take().into_iter().filter(|line| line.contains("the API key expire"));
+        lines.inspect(|line| assert!(line.contains("WARN"), "{line}")).count()
+    };
+    assert_eq!(told(&lines), 1);
+    bench.run(secs(86_000));
+    assert_eq!(told(&lines), 0);
+    bench.run(secs(2 * 86_400));
+    assert_eq!(told(&lines), 2);
+    bench.take_log();
 }

@@ -6,7 +6,9 @@ use verkada2mqtt::{
     mqtt::connect,
 };
 
-use crate::{BOTH, SEED, down, ms, now, pair, scripted_broker::Broker, settings, until, up};
+use crate::{
+    BOTH, SEED, down, log::Lines, ms, now, pair, proven, scripted_broker::Broker, settings, until, up,
+};
 
 #[tokio::test]
 async fn a_broker_that_hangs_up_at_once_does_not_make_a_hot_loop() {
@@ -103,5 +105,44 @@ async fn a_takeover_without_a_word_is_guessed_from_three_early_ends() {
         );
         broker.accept().await;
         assert!(began.elapsed() + ms(20) >= calm, "came back after {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_told_when_it_begins_and_ends_and_between_only_as_a_reminder() {
+    // What a port says in place of CONNACK: nothing, nonsense, and that it knows no version of ours.
+    for answer in [&b""[..], b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x20\x02\x00\x01"] {
+        let (lines, _log) = Lines::listen();
+        let broker = Broker::start().await;
+        let settings = settings(broker.port(), ProtocolChoice::Auto);
+        let remind_every = settings.timings.remind_every;
+        let (mut link, client) = pair(settings, &broker).await;
+        lines.take();
+        let began = now();
+        client.cut();
+        for _ in 0..40 {
+            let mut peer = broker.accept().await;
+            peer.hello().await;
+            peer.raw(answer).await;
+        }
+        let told = lines.take();
+        let reminders = began.elapsed().as_millis() / remind_every.as_millis();
+        // Besides them the line of the beginning and, once, that the other version is tried.
+        assert!(u128::try_from(told.len()).unwrap() <= reminders + 2, "{reminders} reminders: {told:#?}");
+        assert!(told.first().is_some_and(|line| line.contains("the MQTT link is down")), "{told:#?}");
+        // The attempt under way may be answered as before.
+        let _client = loop {
+            let mut peer = broker.accept().await;
+            if peer.hello().await.version == 5 {
+                peer.welcome().await;
+                break peer.serve(crate::scripted_broker::Manners::default());
+            }
+            peer.raw(answer).await;
+        };
+        proven(&mut link).await;
+        let end = lines.take();
+        let ups = end.iter().filter(|line| line.contains("the MQTT link is up")).count();
+        assert_eq!(ups, 1, "{end:#?}");
+        assert!(end.len() <= 4, "{end:#?}");
     }
 }
