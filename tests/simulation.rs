@@ -730,7 +730,19 @@ impl World {
             EventKind::Tamper => &[("tamper", true)],
             EventKind::FireTriggered => &[("fire", true)],
             EventKind::FireReleased => &[("fire", false)],
-            _ => &[],
+            EventKind::Unlocked
+            | EventKind::Locked
+            | EventKind::Opened
+            | EventKind::Granted
+            | EventKind::RemoteUnlock
+            | EventKind::Denied
+            | EventKind::LockChanged
+            | EventKind::Lockdown
+            | EventKind::ControllerFireTriggered
+            | EventKind::ControllerFireReleased
+            | EventKind::ControllerOffline
+            | EventKind::ControllerStartup
+            | EventKind::Other => &[],
         };
         for (problem, on) in problems {
             let known = evidence.problems.entry(problem).or_default().entry(*on).or_insert(event.at);
