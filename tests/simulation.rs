@@ -842,6 +842,8 @@ impl World {
     fn take_result(&mut self, result: Value) {
         let id = result["id"].as_str().unwrap_or_default().to_owned();
         let repeat = self.results.contains(&result);
+        // A repeat of an id may itself have grown too old: the gate looks at the age first.
+        let too_old = result["outcome"] == "expired" && self.fed.as_ref().is_some_and(|fed| fed.id == id);
         if result["outcome"] == "accepted" && !self.accepted.contains_key(&id) {
             let fed = self.fed.clone().filter(|fed| fed.id == id);
             self.must(fed.as_ref().is_some_and(|fed| fed.may_run), || format!("{id} was accepted: {fed:?}"));
@@ -863,8 +865,7 @@ impl World {
             };
             self.accepted.insert(id, accepted);
         } else if !repeat
-            // A repeat of an id may itself have grown too old: the gate looks at the age first.
-            && !(result["outcome"] == "expired" && self.fed.as_ref().is_some_and(|fed| fed.id == id))
+            && !too_old
             && self.accepted.get(&id).is_some_and(|accepted| result["action"] == accepted.action.as_str())
             && !["accepted", "refused", "merged"].contains(&result["outcome"].as_str().unwrap())
         {
