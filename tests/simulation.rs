@@ -123,7 +123,6 @@ struct Accepted {
     order: u64,
     executed: u32,
     /// As its results say it.
-    received_at: Value,
     ended: Option<Value>,
 }
 
@@ -886,15 +885,11 @@ impl World {
                 at: self.now.mono,
                 order: self.sequence,
                 executed: 0,
-                received_at: result["received_at"].clone(),
                 ended: None,
             };
             self.accepted.insert(id, accepted);
         } else if !repeat
-            // A later message with the same id is another command: it may be too old before its id is looked at.
-            && self.accepted.get(&id).is_some_and(|accepted| {
-                result["action"] == accepted.action.as_str() && result["received_at"] == accepted.received_at
-            })
+            && self.accepted.get(&id).is_some_and(|accepted| result["action"] == accepted.action.as_str())
             && !["accepted", "refused", "merged"].contains(&result["outcome"].as_str().unwrap())
         {
             let accepted = accepted_of(&self.accepted, &id);

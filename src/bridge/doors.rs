@@ -116,11 +116,11 @@ impl Proof {
     }
 }
 
-/// What an unlock puts on top of the base.
+/// What an unlock of ours puts on top of the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Overlay {
     /// The door is unlocked until then.
-    Unlocked { since: Timestamp, until: Instant, until_utc: Timestamp, source: Source },
+    Unlocked { since: Timestamp, until: Instant, until_utc: Timestamp },
     /// A command of ours ended without proof: it may be unlocked until then.
     Unsure { since: Timestamp, until: Instant },
 }
@@ -132,16 +132,19 @@ impl Overlay {
         }
     }
 
-    /// Whether it was guessed from an event that somebody was let in.
-    fn is_guess(&self) -> bool {
-        matches!(self, Self::Unlocked { source: Source::Event, .. })
-    }
-
     const fn since(&self) -> Timestamp {
         match self {
             Self::Unlocked { since, .. } | Self::Unsure { since, .. } => *since,
         }
     }
+}
+
+/// An event told that somebody was let in: what says nothing of the lock itself, and is only a guess about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grant {
+    at: Timestamp,
+    /// Until when the door is taken to be unlocked by it; `None` once that is over.
+    until: Option<(Instant, Timestamp)>,
 }
 
 /// How the last command for a door or scenario ended; shown in its attributes.
@@ -191,6 +194,9 @@ pub(super) struct Record {
     /// Which active scenarios lock it, and since when.
     covered: Option<Coverage>,
     overlay: Option<Overlay>,
+    /// The newest grant, and when an unlock of ours last worked: earlier grants add nothing to that.
+    granted: Option<Grant>,
+    own_unlock: Option<Timestamp>,
     /// Since when a command of ours is on its way. It lies over the overlay, which comes back if the command fails.
     unlocking: Option<Timestamp>,
     /// The oldest lock event seen of it: from then on lock events are waited for instead of guessing from grants.
@@ -224,13 +230,16 @@ impl Record {
             };
         }
         match self.overlay {
-            Some(Overlay::Unlocked { since, until_utc, source, .. }) => {
-                Shown { lock: Lock::Unlocked, source, at: Some(since), relock_due: Some(until_utc) }
-            }
+            Some(Overlay::Unlocked { since, until_utc, .. }) => Shown {
+                lock: Lock::Unlocked,
+                source: Source::Command,
+                at: Some(since),
+                relock_due: Some(until_utc),
+            },
             Some(Overlay::Unsure { since, .. }) => {
                 Shown { lock: Lock::Unknown, source: Source::Command, at: Some(since), relock_due: None }
             }
-            None => self.base(),
+            None => self.guess().unwrap_or_else(|| self.base()),
         }
     }
 
@@ -265,7 +274,8 @@ impl Record {
     /// Whether something about it ends by the mere passing of time, and when.
     fn next_expiry(&self) -> Option<Instant> {
         let relock = self.overlay.map(|overlay| overlay.until());
-        relock.into_iter().chain(self.standing.next_expiry()).min()
+        let guess = self.granted.and_then(|grant| grant.until).map(|(until, _)| until);
+        relock.into_iter().chain(guess).chain(self.standing.next_expiry()).min()
     }
 
     /// Takes an event that happened at `at`; `void` where that proves nothing about the lock.
@@ -280,7 +290,7 @@ impl Record {
             self.prove(proof, at);
         }
         if matches!(event.kind, EventKind::Unlocked | EventKind::Locked) {
-            self.speak(at);
+            self.speaks_since = Some(self.speaks_since.map_or(at, |known| known.min(at)));
         }
         if matches!(event.kind, EventKind::Granted | EventKind::RemoteUnlock) {
             self.grant(at, now);
@@ -320,21 +330,13 @@ impl Record {
             Some((known, since)) if at == since && known != proof => self.proof = Some((Proof::Moved, at)),
             Some(_) | None => self.proof = Some((proof, at)),
         }
-        // A lock event wins over any timer, but not one from before the unlock it would contradict. What was guessed
-        // from a grant falls with any newer proof.
-        if let Some(overlay) = self.overlay
-            && (proof == Proof::Locked || overlay.is_guess())
+        // A lock event wins over any timer, but not one from before the unlock it would contradict.
+        if matches!(proof, Proof::Locked)
+            && let Some(overlay) = self.overlay
             && at > overlay.since()
         {
             self.overlay = None;
         }
-    }
-
-    /// From its first lock event on, the door is taken at its word: what was guessed from grants since then falls.
-    fn speak(&mut self, at: Timestamp) {
-        let since = self.speaks_since.map_or(at, |known| known.min(at));
-        self.speaks_since = Some(since);
-        self.overlay = self.overlay.filter(|overlay| !overlay.is_guess() || overlay.since() < since);
     }
 
     /// The door was opened. Where that locks it, an unlock from before is over.
@@ -349,23 +351,32 @@ impl Record {
     }
 
     fn grant(&mut self, at: Timestamp, now: Now) {
-        let later = |known: Option<Timestamp>| known.is_some_and(|known| known > at);
-        // An unlock of ours, or a later grant, says more.
-        let busy = self.unlocking.is_some()
-            || self.overlay.is_some_and(|overlay| !overlay.is_guess() || overlay.since() >= at);
-        let speaks = self.speaks_since.is_some_and(|since| since <= at);
-        let relocked = self.choices.relocks_on_open && later(self.opened);
-        if speaks || busy || relocked || later(self.proof.map(|(_, known)| known)) {
+        if self.granted.is_some_and(|known| known.at >= at) {
             return;
         }
         let ends = at.saturating_add(self.unlock_time.unwrap_or(UNLOCK_TIME)).unwrap_or(at);
-        if let Ok(left) = Duration::try_from(ends.duration_since(now.utc))
-            && !left.is_zero()
-        {
-            let until = now.mono + left;
-            self.overlay =
-                Some(Overlay::Unlocked { since: at, until, until_utc: ends, source: Source::Event });
+        let left = Duration::try_from(ends.duration_since(now.utc)).ok().filter(|left| !left.is_zero());
+        self.granted = Some(Grant { at, until: left.map(|left| (now.mono + left, ends)) });
+    }
+
+    /// What the newest grant lets guess about the lock: nothing where anything from then or later says more. It is
+    /// judged anew each time, so that the order in which evidence arrives does not matter.
+    fn guess(&self) -> Option<Shown> {
+        let Grant { at, until } = self.granted?;
+        let (_, until_utc) = until?;
+        let later = |known: Option<Timestamp>| known.is_some_and(|known| known > at);
+        let speaks = self.speaks_since.is_some_and(|since| since <= at);
+        let relocked = self.choices.relocks_on_open && later(self.opened);
+        let superseded = self.own_unlock.is_some_and(|own| own >= at);
+        if relocked || superseded || later(self.proof.map(|(_, known)| known)) {
+            return None;
         }
+        let guess = |lock, relock_due| Shown { lock, source: Source::Event, at: Some(at), relock_due };
+        if speaks {
+            // The door's own word is waited for; only that it is locked cannot be said meanwhile.
+            return (self.base().lock == Lock::Locked).then(|| guess(Lock::Unknown, None));
+        }
+        Some(guess(Lock::Unlocked, Some(until_utc)))
     }
 
     /// Remembers the newest event that tells of somebody, whole: nothing of an older one stays.
@@ -416,7 +427,7 @@ pub(super) struct Doors {
     uncovered: BTreeMap<DoorId, Timestamp>,
     /// Doors that only evidence came of so far, oldest first.
     unlisted: VecDeque<DoorId>,
-    /// Doors of which something ends by itself: an overlay, or the belief that they stand open.
+    /// Doors of which something ends by itself: an overlay, a guess, or the belief that they stand open.
     timed: BTreeSet<DoorId>,
     changed: BTreeSet<DoorId>,
     announced: BTreeSet<DoorId>,
@@ -611,11 +622,9 @@ impl Doors {
         if let Some(record) = self.records.get_mut(id) {
             record.unlock_time = duration.or(known);
             record.unlocking = None;
+            record.own_unlock = Some(now.utc);
         }
-        self.overlay(
-            id,
-            Some(Overlay::Unlocked { since: now.utc, until, until_utc, source: Source::Command }),
-        );
+        self.overlay(id, Some(Overlay::Unlocked { since: now.utc, until, until_utc }));
         until
     }
 
@@ -663,7 +672,7 @@ impl Doors {
         }
     }
 
-    /// Ends what is due: overlays, and beliefs that a door stands open.
+    /// Ends what is due: overlays, guesses, and beliefs that a door stands open.
     pub(super) fn expire(&mut self, now: Now) {
         let due: Vec<DoorId> = self
             .timed
@@ -675,6 +684,10 @@ impl Doors {
             if let Some(record) = self.records.get_mut(&id) {
                 record.standing.expire(now);
                 record.overlay = record.overlay.filter(|overlay| overlay.until() > now.mono);
+                record.granted = record.granted.map(|grant| Grant {
+                    until: grant.until.filter(|(until, _)| *until > now.mono),
+                    ..grant
+                });
                 self.changed.insert(id.clone());
             }
             self.time(&id);
@@ -749,6 +762,253 @@ impl Doors {
                 self.announced.extend(wired.iter().cloned());
             }
             self.changed.extend(wired);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bridge::scenarios::Activation, model::Controller, rng::Rng};
+
+    const DOOR: &str = "d-1";
+    const ACU: &str = "acu-1";
+
+    /// Seconds of event time.
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_second(1_764_072_000).unwrap() + Duration::from_secs(seconds)
+    }
+
+    /// Both clocks, so many seconds after the beginning.
+    fn after(begin: Instant, seconds: u64) -> Now {
+        Now { mono: begin + Duration::from_secs(seconds), utc: at(seconds) }
+    }
+
+    fn event(id: usize, word: &str, seconds: u64) -> AccessEvent {
+        AccessEvent {
+            id: format!("e-{id}").parse().unwrap(),
+            kind: EventKind::of_word(word),
+            word: word.to_owned(),
+            at: at(seconds),
+            door: Some(DOOR.parse().unwrap()),
+            controller: None,
+            direction: None,
+            message: None,
+            person: None,
+        }
+    }
+
+    /// One listed door, nothing known of it.
+    fn listed(choices: Choices, now: Now) -> Doors {
+        let door = Door {
+            id: DOOR.parse().unwrap(),
+            name: None,
+            site: None,
+            controller: Some(Controller { id: ACU.parse().unwrap(), name: None }),
+            api_control: None,
+            time_zone: None,
+        };
+        let mut doors = Doors::new(Duration::from_secs(5));
+        let list = Inventory { items: vec![door], skipped: Vec::new() };
+        doors.observe(list, &Selection::default(), |_| choices, now);
+        doors
+    }
+
+    fn cover(doors: &mut Doors, on: bool, now: Now) {
+        let newest = Activation { after: Some(now.utc), by: now.utc };
+        let coverage = Coverage { newest, by: BTreeSet::from(["s-1".parse().unwrap()]) };
+        let covered = if on { BTreeMap::from([(DOOR.parse().unwrap(), coverage)]) } else { BTreeMap::new() };
+        doors.cover(&covered, now);
+    }
+
+    /// Everything that is shown of the door.
+    fn shown(doors: &Doors) -> String {
+        let id = DOOR.parse().unwrap();
+        let (door, record) = doors.listed(&id).unwrap();
+        let problems = Problem::ALL
+            .map(|problem| (doors.problem(door, record, problem), doors.tells_of(door, record, problem)));
+        let due = doors.next_expiry().map(|_| record.next_expiry());
+        format!("{:?} {problems:?} {} {due:?}", record.face(), doors.is_cut_off(door))
+    }
+
+    fn lock(doors: &Doors) -> (Lock, Source) {
+        let shown = doors.records[&DOOR.parse().unwrap()].shown();
+        (shown.lock, shown.source)
+    }
+
+    /// Word and second of each event; whether a scenario covers the door since second 5; what is shown.
+    type Case<'a> = (&'a [(&'a str, u64)], bool, (Lock, Source));
+
+    /// The rows of `verkada-api.md` 5.2 about the lock, and what each weighs against the others. `begin` only serves to
+    /// count from.
+    fn check_ranks(begin: Instant) {
+        use Lock::{Locked, Unknown, Unlocked};
+        let (event_says, nothing) = (Source::Event, Source::Nothing);
+        let cases: [Case<'_>; 21] = [
+            (&[], false, (Unknown, nothing)),
+            (&[("door_unlocked", 1)], false, (Unlocked, event_says)),
+            (&[("door_locked", 1)], false, (Locked, event_says)),
+            (&[("door_unlocked", 1), ("door_locked", 2)], false, (Locked, event_says)),
+            (&[("door_unlocked", 2), ("door_locked", 2)], false, (Unknown, event_says)),
+            // An opening, and somebody's name on an event, prove nothing about the lock.
+            (&[("door_opened", 3), ("door_closed", 4)], false, (Unknown, nothing)),
+            // A grant is a guess, and lock events are better.
+            (&[("door_keycard_entered_accepted", 3)], false, (Unlocked, event_says)),
+            (&[("door_press_to_exit_accepted", 3)], false, (Unlocked, event_says)),
+            (&[("door_aux_unlock", 3)], false, (Unlocked, event_says)),
+            (&[("door_granted", 3), ("door_locked", 4)], false, (Locked, event_says)),
+            (&[("door_locked", 2), ("door_remote_unlock_accepted", 3)], false, (Unknown, event_says)),
+            (&[("door_unlocked", 2), ("door_granted", 3)], false, (Unlocked, event_says)),
+            (&[("door_keycard_entered_rejected", 3)], false, (Unknown, nothing)),
+            // Changes without direction take away what was known, and a later event gives it back.
+            (&[("door_locked", 2), ("door_lock_state_changed", 3)], false, (Unknown, event_says)),
+            (&[("door_locked", 2), ("door_schedule_toggle", 3)], false, (Unknown, event_says)),
+            (&[("door_schedule_override_applied", 2), ("door_locked", 3)], false, (Locked, event_says)),
+            (&[("door_granted", 2), ("door_schedule_override_removed", 3)], false, (Unknown, event_says)),
+            // A scenario locks the door; only what happens later says otherwise. The event of it is no proof by itself.
+            (&[("door_unlocked", 4)], true, (Locked, Source::Scenario)),
+            (&[("door_unlocked", 6)], true, (Unlocked, event_says)),
+            (&[("door_schedule_toggle", 6)], true, (Unknown, event_says)),
+            (&[("door_lockdown", 6)], false, (Unknown, nothing)),
+        ];
+        for (events, covered, expected) in cases {
+            let mut doors = listed(Choices::default(), after(begin, 0));
+            if covered {
+                cover(&mut doors, true, after(begin, 5));
+            }
+            for (id, (word, seconds)) in events.iter().enumerate() {
+                doors.apply(&event(id, word, *seconds), after(begin, 7));
+            }
+            assert_eq!(lock(&doors), expected, "{events:?}, covered {covered}");
+        }
+    }
+
+    /// Row by row: a controller out of reach, and what proves that it is back.
+    fn check_controllers(begin: Instant) {
+        for (words, cut_off) in [
+            (&["door_acu_offline"][..], true),
+            (&["door_acu_offline", "door_acu_startup"], false),
+            (&["door_acu_offline", "door_keycard_entered_rejected"], false),
+            (&["door_opened", "door_acu_offline"], true),
+        ] {
+            let mut doors = listed(Choices::default(), after(begin, 0));
+            for (id, word) in words.iter().enumerate() {
+                doors.apply(&event(id, word, u64::try_from(id).unwrap()), after(begin, 9));
+            }
+            let id = DOOR.parse().unwrap();
+            let (door, _) = doors.listed(&id).unwrap();
+            assert_eq!(doors.is_cut_off(door), cut_off, "{words:?}");
+        }
+    }
+
+    /// What tells how far the evidence reaches; none of it may ever go back.
+    fn reach(doors: &Doors) -> [Option<Timestamp>; 4] {
+        let record = &doors.records[&DOOR.parse().unwrap()];
+        let controller = doors.controllers.get(&ACU.parse().unwrap());
+        [
+            record.proof.map(|(_, at)| at),
+            record.granted.map(|grant| grant.at),
+            record.last_event.as_ref().map(|last| last.at),
+            controller.and_then(|heard| heard.alive),
+        ]
+    }
+
+    const WORDS: [&str; 17] = [
+        "door_unlocked",
+        "door_locked",
+        "door_opened",
+        "door_closed",
+        "door_held_open",
+        "door_forced_open",
+        "door_keycard_entered_accepted",
+        "door_remote_unlock_accepted",
+        "door_code_entered_rejected",
+        "door_schedule_toggle",
+        "door_tamper",
+        "door_fire_alarm_triggered",
+        "door_fire_alarm_released",
+        "door_acu_fire_alarm_triggered",
+        "door_acu_fire_alarm_released",
+        "door_acu_offline",
+        "door_acu_startup",
+    ];
+
+    /// Events of a few seconds, some of them twice, told up to a minute late.
+    struct Telling {
+        begin: Instant,
+        choices: Choices,
+        /// Whether an unlock of ours, or a scenario, comes before all of them arrive.
+        unlocked: bool,
+        covered: bool,
+        read_at: u64,
+        events: Vec<AccessEvent>,
+    }
+
+    impl Telling {
+        fn random(begin: Instant, rng: &mut Rng) -> Self {
+            let mut events = Vec::new();
+            for id in 0..4 + usize::try_from(rng.below(4)).unwrap() {
+                let word = WORDS[usize::try_from(rng.below(17)).unwrap()];
+                events.push(event(id, word, 1 + rng.below(6)));
+            }
+            let again = usize::try_from(rng.below(4)).unwrap();
+            events.push(events[again].clone());
+            Self {
+                begin,
+                choices: Choices { assume_locked: rng.one_in(4), relocks_on_open: rng.one_in(2) },
+                unlocked: rng.one_in(3),
+                covered: rng.one_in(3),
+                read_at: if rng.one_in(4) { 66 } else { 7 },
+                events,
+            }
+        }
+
+        fn shuffled(&self, rng: &mut Rng) -> Vec<&AccessEvent> {
+            let mut order: Vec<_> = self.events.iter().collect();
+            rng.shuffle(&mut order);
+            order
+        }
+
+        /// What is shown after they came in this order. On the way no evidence goes back.
+        fn told<'a>(&self, order: impl IntoIterator<Item = &'a AccessEvent>) -> String {
+            let mut doors = listed(self.choices, after(self.begin, 0));
+            if self.covered {
+                cover(&mut doors, true, after(self.begin, 2));
+            }
+            if self.unlocked {
+                doors.unlocked(&DOOR.parse().unwrap(), Some(Duration::from_secs(30)), after(self.begin, 3));
+            }
+            let now = after(self.begin, self.read_at);
+            for event in order {
+                let before = reach(&doors);
+                doors.apply(event, now);
+                let reached = reach(&doors);
+                assert!(before.iter().zip(&reached).all(|(before, now)| before <= now), "{event:?}");
+            }
+            doors.expire(now);
+            shown(&doors)
+        }
+    }
+
+    #[test]
+    fn known_sources_are_ranked() {
+        let begin = crate::clock::now().mono;
+        check_ranks(begin);
+        check_controllers(begin);
+    }
+
+    #[test]
+    fn no_order_of_the_same_events_shows_anything_else() {
+        let begin = crate::clock::now().mono;
+        for seed in 0..1_000 {
+            let mut rng = Rng::new(seed);
+            let telling = Telling::random(begin, &mut rng);
+            let expected = telling.told(&telling.events);
+            for _ in 0..100 {
+                let order = telling.shuffled(&mut rng);
+                let got = telling.told(order.iter().copied());
+                assert_eq!(got, expected, "seed {seed}: {order:#?}");
+            }
         }
     }
 }
