@@ -4,6 +4,9 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[cfg(test)]
+#[path = "bridge/memory.rs"]
+mod memory;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -12,6 +12,9 @@ mod day;
 #[path = "daemon/end.rs"]
 mod end;
 #[cfg(test)]
+#[path = "daemon/memory.rs"]
+mod memory;
+#[cfg(test)]
 #[path = "daemon/mosquitto.rs"]
 mod mosquitto;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod http;
 mod lock;
+mod memory;
 mod systemd;
 mod wiring;
 
@@ -76,7 +77,8 @@ pub async fn run(
     reload: impl Fn() -> Result<Config, Report>,
 ) -> Result<End, Error> {
     let now = clock::now();
-    let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now);
+    let (store, memory) = memory::Store::open(&config.state_dir, now.mono);
+    let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now, memory);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
     let http = http::serve(config.http.listen, status).await?;
@@ -85,6 +87,7 @@ pub async fn run(
         permit: Permit::new(link.freshness(), FRESH_LINK),
         publisher: link.publisher(),
         bridge,
+        store,
         client,
         replies: JoinSet::new(),
         held: None,
@@ -122,6 +125,7 @@ fn seed() -> u64 {
 
 struct Shell {
     bridge: Bridge,
+    store: memory::Store,
     client: Client,
     permit: Permit,
     publisher: Publisher,
@@ -151,8 +155,12 @@ impl Shell {
             {
                 return Ok((link, next_config));
             }
-            let deadlines =
-                [self.bridge.next_deadline(now).map(|(at, _)| at), self.watchdog.next(), self.stop_by];
+            let deadlines = [
+                self.bridge.next_deadline(now).map(|(at, _)| at),
+                self.store.next(),
+                self.watchdog.next(),
+                self.stop_by,
+            ];
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 signal = signals.recv() => match signal {
@@ -175,6 +183,7 @@ impl Shell {
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
                 () = self.publisher.ready(), if self.held.is_some() => {}
+                () = self.store.written(|| clock::now().mono) => {}
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }
             self.watchdog.feed(clock::now().mono);
@@ -206,12 +215,22 @@ impl Shell {
             self.replies.spawn(async move { client.call(&call, &permit).await });
         }
         self.publish();
+        self.remember(now.mono);
         let status = self.bridge.status(now);
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;
             *shown = status;
             changed
         });
+    }
+
+    fn remember(&mut self, now: Instant) {
+        if self.bridge.is_memory_changed() {
+            self.store.note_change(now);
+        }
+        if self.store.is_due(now) {
+            self.store.write(self.bridge.memory(), now);
+        }
     }
 
     fn publish(&mut self) {
@@ -224,7 +243,7 @@ impl Shell {
     }
 
     /// Ends what is left, says goodbye to the broker, and waits for it a little.
-    async fn leave(&mut self, link: Link) {
+    async fn leave(mut self, link: Link) {
         self.bridge.abandon(clock::now());
         let drained = tokio::time::timeout(FAREWELL, async {
             self.publish();
@@ -240,6 +259,7 @@ impl Shell {
             tracing::warn!(%error, "the broker did not acknowledge the goodbye; its last will says it");
         }
         self.replies.shutdown().await;
+        self.store.close(self.bridge.memory(), || clock::now().mono).await;
     }
 
     /// Gets token and connection before the first command needs them.

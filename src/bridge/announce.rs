@@ -14,6 +14,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Announcements {
     slugs: Slugs,
+    changed: bool,
     /// Topics of each door.
     doors: BTreeMap<DoorId, BTreeSet<String>>,
     /// Topics of the gateway's and the sites' devices.
@@ -30,6 +31,29 @@ pub(super) struct Notice {
 }
 
 impl Announcements {
+    /// Nothing is announced yet; objects of an earlier run keep their slugs.
+    pub(super) fn new(slugs: BTreeMap<String, String>) -> Self {
+        Self { slugs: Slugs::remembered(slugs), ..Self::default() }
+    }
+
+    /// What a later run must know.
+    pub(super) fn remember(&mut self) -> BTreeMap<String, String> {
+        self.changed = false;
+        self.slugs.all().clone()
+    }
+
+    /// Whether that changed since it was asked for.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    fn slug(&mut self, id: &str, name: &str) -> String {
+        let known = self.slugs.all().len();
+        let slug = self.slugs.of(id, name);
+        self.changed |= self.slugs.all().len() > known;
+        slug
+    }
+
     /// Announces a door.
     pub(super) fn door(
         &mut self,
@@ -39,7 +63,7 @@ impl Announcements {
         unlock: bool,
     ) -> Notice {
         let name = view::door_name(door, chosen_name);
-        let slug = self.slugs.of(door.id.as_str(), &name);
+        let slug = self.slug(door.id.as_str(), &name);
         let device = announcer.door(DoorFacts { id: &door.id, name: &name, slug: &slug, unlock });
         let known = self.doors.entry(door.id.clone()).or_default();
         notice(announcer.messages(&device), known)
@@ -69,7 +93,7 @@ impl Announcements {
             };
             let name = view::scenario_name(record);
             // The name alone: sites get their names from doors, which may be listed later.
-            let slug = self.slugs.of(id.as_str(), &name);
+            let slug = self.slug(id.as_str(), &name);
             let device = devices.entry(home.clone()).or_insert_with_key(|home| match home {
                 Some(site) => announcer.site(site, sites.get(site).map_or("Verkada", String::as_str)),
                 None => announcer.gateway(),

@@ -8,8 +8,8 @@ use super::{
     poller::{List, Trouble},
 };
 use crate::model::{
-    Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Reply, Request, ScenarioId,
-    Trace,
+    AccessEvent, Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Reply,
+    Request, ScenarioId, Trace,
 };
 
 /// How long a read may wait before it is sent.
@@ -19,6 +19,8 @@ const READ_WAITS: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     Read(List),
+    /// The last hours of events once more.
+    Late,
     Unlock(DoorId),
     Scenario(ScenarioId),
 }
@@ -51,10 +53,16 @@ impl Bridge {
         if self.stopping && self.is_idle() {
             return None;
         }
-        let (list, lane) = self.poller.next_due(now)?;
-        let id = self.reserve(lane, now)?;
-        let request = self.poller.start(list, id, now);
-        self.calls.insert(id, Pending::Read(list));
+        let (id, request, pending) = if let Some((list, lane)) = self.poller.next_due(now) {
+            let id = self.reserve(lane, now)?;
+            (id, self.poller.start(list, id, now), Pending::Read(list))
+        } else if self.poller.is_late_due(now) {
+            let id = self.reserve(Lane::Poll, now)?;
+            (id, self.poller.start_late(now), Pending::Late)
+        } else {
+            return None;
+        };
+        self.calls.insert(id, pending);
         Some(Call { id, request, send_before: now.mono + READ_WAITS, needs_fresh_link: false })
     }
 
@@ -92,6 +100,20 @@ impl Bridge {
                 });
                 let effects = self.commands.finish_scenario(&scenario, reply.id, result, now);
                 self.perform(effects, now);
+            }
+            Pending::Late => {
+                if let Err(Fault::RateLimited { after, .. }) = &reply.result {
+                    self.budget.close(*after, now.mono);
+                }
+                let page = reply.result.and_then(|answer| match answer {
+                    Answer::Events(page) => Ok(page),
+                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Unlocked(_) | Answer::Taken => {
+                        Err(misfit())
+                    }
+                });
+                for event in self.poller.take_late(page, now) {
+                    self.learn(&event, now);
+                }
             }
             Pending::Read(list) => {
                 let result = reply.result.and_then(|answer| self.take_list(list, answer, reply.id, now));
@@ -142,15 +164,24 @@ impl Bridge {
         self.note_skipped("events", &page.skipped);
         let Some(fresh) = self.poller.take_page(page, now)? else { return Ok(false) };
         for event in &fresh.events {
-            self.doors.apply(event, now);
             if event.kind == EventKind::Lockdown && !fresh.history {
                 self.poller.hurry(List::Scenarios, now.mono);
             }
-            if !fresh.history {
-                self.tell_event(event, now);
+            if fresh.history {
+                self.doors.apply(event, now);
+            } else {
+                self.learn(event, now);
             }
         }
         Ok(true)
+    }
+
+    /// Takes an event as evidence, and tells it where it is news.
+    fn learn(&mut self, event: &AccessEvent, now: Now) {
+        self.doors.apply(event, now);
+        if self.poller.is_news(event) {
+            self.tell_event(event, now);
+        }
     }
 
     fn read_well(&mut self, list: List, complete: bool, now: Now) {

@@ -11,12 +11,14 @@ mod commands;
 mod doors;
 mod gate;
 mod intake;
+mod memory;
 mod poller;
 mod publish;
 mod report;
 mod retained;
 mod roster;
 mod scenarios;
+mod seen;
 mod settings;
 mod slugs;
 mod view;
@@ -41,6 +43,7 @@ use self::{
 };
 pub use self::{
     gate::FRESH_LINK,
+    memory::{Memory, MemoryError},
     report::Books,
     settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
 };
@@ -171,9 +174,11 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Starts with nothing known. `seed` feeds jitter and the ids of commands that bring none.
-    pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
+    /// Starts with nothing known but what an earlier run remembered. `seed` feeds jitter and the ids of commands that
+    /// bring none.
+    pub fn new(settings: Settings, seed: u64, now: Now, memory: Option<Memory>) -> Self {
         let mut rng = Rng::new(seed);
+        let memory = memory.unwrap_or_default();
         let topics = settings.announcer.topics.clone();
         let mut bridge = Self {
             doors: Doors::default(),
@@ -182,11 +187,11 @@ impl Bridge {
             ids: Ids::default(),
             rates: Rates::default(),
             books: Books::default(),
-            poller: Poller::new(settings.polls, rng.bits(), now),
+            poller: Poller::new(settings.polls, rng.bits(), now, memory.events),
             budget: Budget::default(),
             retained: Retained::default(),
             outbox: Outbox::default(),
-            announcements: Announcements::default(),
+            announcements: Announcements::new(memory.slugs),
             link: Link::default(),
             health: Health { commandable: false, doors: false, scenarios: false },
             api_online: false,
@@ -305,6 +310,20 @@ impl Bridge {
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.last_poll_at, Wake::LastPoll)])
             .min()
+    }
+
+    /// What a later run must know, if that changed since it was asked for. May be asked for as seldom as one likes.
+    pub fn memory(&mut self) -> Option<Memory> {
+        if !self.is_memory_changed() {
+            return None;
+        }
+        let (events, slugs) = (self.poller.event_memory(), self.announcements.remember());
+        Some(Memory { events, slugs })
+    }
+
+    /// Whether [`Bridge::memory`] has something.
+    pub const fn is_memory_changed(&self) -> bool {
+        self.poller.is_memory_changed() || self.announcements.is_changed()
     }
 
     /// What others may know.
