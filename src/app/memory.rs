@@ -37,7 +37,7 @@ pub(super) struct Store {
 #[derive(Debug)]
 struct Writing {
     since: Instant,
-    task: JoinHandle<Result<(), (Memory, io::Error)>>,
+    task: JoinHandle<(Memory, io::Result<()>)>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,8 +91,10 @@ impl Store {
         let before = self.unwritten.take();
         let Some(memory) = memory.or(before) else { return };
         let path = self.path.clone();
-        let task =
-            tokio::task::spawn_blocking(move || replace(&path, &memory).map_err(|cause| (memory, cause)));
+        let task = tokio::task::spawn_blocking(move || {
+            let result = replace(&path, &memory);
+            (memory, result)
+        });
         self.writing = Some(Writing { since: now, task });
     }
 
@@ -105,8 +107,8 @@ impl Store {
         self.writing = None;
         self.not_before = now + PAUSE.max(took.saturating_mul(SHARE));
         match result {
-            Ok(Ok(())) => self.warned = false,
-            Ok(Err((memory, cause))) => {
+            Ok((_, Ok(()))) => self.warned = false,
+            Ok((memory, Err(cause))) => {
                 self.unwritten = Some(memory);
                 self.due = Some(now + AGAIN);
                 self.tell(&cause);

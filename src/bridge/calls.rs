@@ -135,13 +135,19 @@ impl Bridge {
                     let own = settings.door_settings.get(id).and_then(|settings| settings.assume_locked);
                     own.unwrap_or(settings.assume_locked)
                 };
+                let listed = doors.items.iter().map(|door| door.id.clone()).collect();
+                let complete = doors.skipped.is_empty();
                 self.doors.observe(doors, &settings.doors, assume, now);
                 self.doors.cover(&self.scenarios.covered(), now);
+                self.judge_ghost_doors(&listed, complete, now);
                 Ok(true)
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {
                 self.note_skipped("scenarios", &scenarios.skipped);
+                let listed = scenarios.items.iter().map(|scenario| scenario.id.clone()).collect();
+                let complete = scenarios.skipped.is_empty();
                 self.scenarios.observe(scenarios, &self.settings.scenarios, read, now);
+                self.judge_ghost_scenarios(&listed, complete, now);
                 let known = &self.scenarios;
                 let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());
                 let effects = self.commands.confirm(read, state, now);

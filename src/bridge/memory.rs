@@ -1,11 +1,12 @@
 //! What outlasts a restart, and how it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::EventId;
+use super::register::Told;
+use crate::model::{DoorId, EventId, ScenarioId};
 
 /// The form of what is written. A change that an older program could misunderstand gets another number.
 const VERSION: u32 = 1;
@@ -18,6 +19,16 @@ pub struct Memory {
     pub(super) events: EventMemory,
     /// What the entity ids of doors and scenarios are made from, by id.
     pub(super) slugs: BTreeMap<String, String>,
+    /// The base topic under which doors and scenarios are shown.
+    pub(super) base_topic: String,
+    /// The doors that are shown.
+    pub(super) doors: BTreeSet<DoorId>,
+    /// The scenarios that are shown.
+    pub(super) scenarios: BTreeSet<ScenarioId>,
+    /// What is announced, by device.
+    pub(super) devices: BTreeMap<String, Told>,
+    /// Topics that were to be cleared and may still hold something.
+    pub(super) swept: BTreeSet<String>,
 }
 
 /// How far events were read.
@@ -36,6 +47,9 @@ pub enum MemoryError {
     /// It is torn, damaged, or never was ours.
     #[error("it does not hold what this program writes: {0}")]
     Foreign(#[from] serde_json::Error),
+    /// It names a topic that the gateway cannot have published.
+    #[error("it names the impossible topic {0:?}")]
+    Topic(String),
     /// Another version of the program wrote it.
     #[error("it is of version {0}, and this program knows version {VERSION}")]
     Version(u32),
@@ -63,7 +77,23 @@ impl Memory {
             return Err(MemoryError::Version(head.version));
         }
         let whole: Whole<Self> = serde_json::from_slice(text)?;
+        whole.memory.check()?;
         Ok(whole.memory)
+    }
+
+    /// What stands here will be cleared on the broker: it must not be anything but topics.
+    fn check(&self) -> Result<(), MemoryError> {
+        let wild = |topic: &String| {
+            topic.is_empty()
+                || topic.len() > 512
+                || topic.starts_with('$')
+                || topic.contains(|c: char| matches!(c, '+' | '#') || c.is_control())
+        };
+        let configs = self.devices.values().flat_map(|told| told.topics.keys());
+        let foreign = configs.clone().find(|topic| !topic.ends_with("/config"));
+        let bases = Some(&self.base_topic).filter(|base| !base.is_empty());
+        let wild = configs.chain(&self.swept).chain(bases).find(|topic| wild(topic));
+        foreign.or(wild).map_or(Ok(()), |topic| Err(MemoryError::Topic(topic.clone())))
     }
 
     /// Writes it down, with its version.

@@ -7,13 +7,17 @@ mod admission;
 mod announce;
 mod budget;
 mod calls;
+mod changeover;
 mod commands;
+mod discovery;
 mod doors;
 mod gate;
+mod ghosts;
 mod intake;
 mod memory;
 mod poller;
 mod publish;
+mod register;
 mod report;
 mod retained;
 mod roster;
@@ -37,6 +41,7 @@ use self::{
     calls::Pending,
     commands::Commands,
     doors::Doors,
+    ghosts::Ghosts,
     poller::{List, Poller, Trouble},
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
@@ -49,7 +54,9 @@ pub use self::{
 };
 use crate::{
     hass::{Topics, payload},
-    model::{Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Qos, Reply, Target},
+    model::{
+        Action, Call, CallId, DoorId, LinkEvent, Now, Protocol, Publication, Qos, Reply, ScenarioId, Target,
+    },
     rng::Rng,
 };
 
@@ -85,6 +92,8 @@ pub enum Wake {
     Birth,
     /// The time of the last reading is to be published.
     LastPoll,
+    /// Discovery goes a step further.
+    Discovery,
 }
 
 /// What others may know of the core.
@@ -153,6 +162,11 @@ pub struct Bridge {
     retained: Retained,
     outbox: Outbox,
     announcements: Announcements,
+    /// Doors and scenarios of earlier runs that were not seen yet.
+    ghost_doors: Ghosts<DoorId>,
+    ghost_scenarios: Ghosts<ScenarioId>,
+    /// Whether other doors or scenarios are shown than was remembered.
+    shown_changed: bool,
     link: Link,
     health: Health,
     api_online: bool,
@@ -180,6 +194,7 @@ impl Bridge {
         let mut rng = Rng::new(seed);
         let memory = memory.unwrap_or_default();
         let topics = settings.announcer.topics.clone();
+        let announcements = Announcements::new(settings.announcer.clone(), &memory);
         let mut bridge = Self {
             doors: Doors::default(),
             scenarios: Scenarios::default(),
@@ -187,11 +202,14 @@ impl Bridge {
             ids: Ids::default(),
             rates: Rates::default(),
             books: Books::default(),
-            poller: Poller::new(settings.polls, rng.bits(), now, memory.events),
+            poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             budget: Budget::default(),
             retained: Retained::default(),
             outbox: Outbox::default(),
-            announcements: Announcements::new(memory.slugs),
+            ghost_doors: Ghosts::of(announcements.remembered_doors().chain(&memory.doors).cloned().collect()),
+            ghost_scenarios: Ghosts::of(memory.scenarios.clone()),
+            shown_changed: memory.base_topic != topics.base(),
+            announcements,
             link: Link::default(),
             health: Health { commandable: false, doors: false, scenarios: false },
             api_online: false,
@@ -214,7 +232,7 @@ impl Bridge {
         bridge.show(Rank::State, bridge.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
         bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
-        bridge.announce_scenarios();
+        bridge.sweep_leftovers(&memory);
         bridge
     }
 
@@ -238,6 +256,7 @@ impl Bridge {
             self.birth_at = None;
             self.last_birth = Some(now.mono);
             self.retained.repeat();
+            self.announcements.greet();
         }
         if self.last_poll_at <= now.mono {
             self.last_poll_at = now.mono + LAST_POLL_EVERY;
@@ -309,6 +328,7 @@ impl Bridge {
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.last_poll_at, Wake::LastPoll)])
+            .chain(self.next_turn(now).map(|at| (at, Wake::Discovery)))
             .min()
     }
 
@@ -317,13 +337,27 @@ impl Bridge {
         if !self.is_memory_changed() {
             return None;
         }
-        let (events, slugs) = (self.poller.event_memory(), self.announcements.remember());
-        Some(Memory { events, slugs })
+        self.shown_changed = false;
+        let mut memory = Memory {
+            events: self.poller.event_memory(),
+            base_topic: self.topics.base().to_owned(),
+            doors: self.doors.iter().map(|(id, ..)| id).chain(self.ghost_doors.ids()).cloned().collect(),
+            scenarios: self
+                .scenarios
+                .iter()
+                .map(|(id, _)| id)
+                .chain(self.ghost_scenarios.ids())
+                .cloned()
+                .collect(),
+            ..Memory::default()
+        };
+        self.announcements.remember(&mut memory);
+        Some(memory)
     }
 
     /// Whether [`Bridge::memory`] has something.
     pub const fn is_memory_changed(&self) -> bool {
-        self.poller.is_memory_changed() || self.announcements.is_changed()
+        self.shown_changed || self.poller.is_memory_changed() || self.announcements.is_changed()
     }
 
     /// What others may know.
@@ -338,13 +372,16 @@ impl Bridge {
             scenarios: self.scenarios.count(),
             budget_left: self.budget.left(now.mono),
             books: self.books.clone(),
-            settled: self.health.doors && self.health.scenarios && !self.has_publication(),
+            settled: self.health.doors
+                && self.health.scenarios
+                && !self.has_publication()
+                && self.announcements.is_settled(),
         }
     }
 
     fn hear_link(&mut self, event: LinkEvent, now: Now) {
         match event {
-            LinkEvent::Up { protocol, .. } => {
+            LinkEvent::Up { protocol, max_packet } => {
                 self.link = Link {
                     session_since: Some(now.mono),
                     protocol: Some(protocol),
@@ -352,6 +389,9 @@ impl Bridge {
                     unproven_since: None,
                 };
                 self.retained.begin_session();
+                if self.announcements.begin_session(max_packet) {
+                    self.announce_all();
+                }
             }
             LinkEvent::Proven => {
                 self.link.proven = true;
@@ -363,7 +403,10 @@ impl Bridge {
                 }
             }
             LinkEvent::Message(message) => self.hear_message(&message, now),
-            LinkEvent::Down(_) => self.link = Link::default(),
+            LinkEvent::Down(_) => {
+                self.link = Link::default();
+                self.announcements.end_session();
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Bridge, Health,
-    announce::Notice,
+    announce::Announced,
     doors::LastCommand,
     poller::{List, Trouble},
     report::Report,
@@ -18,9 +18,6 @@ use crate::{
 
 /// Events older than this are evidence, not news.
 const NEWS: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
-/// The topics of a door or scenario that are retained.
-const DOOR_LEAVES: [&str; 4] = ["state", "availability", "position", "attributes"];
-const SCENARIO_LEAVES: [&str; 3] = ["state", "availability", "attributes"];
 
 impl Bridge {
     /// Brings everything that is shown in line with what is known. Cheap where nothing changed, and safe to repeat.
@@ -35,21 +32,19 @@ impl Bridge {
         let announced = self.doors.take_announced();
         let gone = self.doors.take_gone();
         if self.scenarios.take_announced() | !announced.is_empty() | !gone.is_empty() {
-            self.announce_scenarios();
+            self.shown_changed = true;
+            self.announcements.want(Announced::Shared);
         }
         for id in gone {
-            tracing::info!(door_id = %id, "a door is gone");
-            let notice = self.announcements.retract_door(&id);
-            self.publish_notice(Rank::Discovery, notice);
-            self.withdraw(&Target::Door(id), &DOOR_LEAVES);
+            self.retract_door(id);
         }
         for id in self.scenarios.take_gone() {
-            tracing::info!(scenario_id = %id, "a scenario is gone");
-            self.withdraw(&Target::Scenario(id), &SCENARIO_LEAVES);
+            self.retract_scenario(id);
         }
         for id in announced {
-            self.announce_door(&id);
+            self.announcements.want(Announced::Door(id));
         }
+        self.announce_what_waits(now);
         for id in self.doors.take_changed() {
             self.show_door(&id);
         }
@@ -61,14 +56,6 @@ impl Bridge {
     /// Wants a text to be retained.
     pub(super) fn show(&mut self, rank: Rank, topic: String, text: impl Into<Bytes>) {
         self.retained.set(rank, Qos::AtLeastOnce, topic, text.into());
-    }
-
-    /// Announces the gateway and the scenarios.
-    pub(super) fn announce_scenarios(&mut self) {
-        let (parent, children) =
-            self.announcements.scenarios(&self.settings.announcer, &self.scenarios, &self.doors);
-        self.publish_notice(Rank::Parent, parent);
-        self.publish_notice(Rank::Discovery, children);
     }
 
     /// Says what came of a command, and remembers it.
@@ -148,15 +135,6 @@ impl Bridge {
         }
     }
 
-    fn announce_door(&mut self, id: &DoorId) {
-        let Some((door, _)) = self.doors.listed(id) else { return };
-        let settings = self.settings.door_settings.get(id);
-        let chosen = settings.and_then(|settings| settings.name.as_deref());
-        let unlock = settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock);
-        let notice = self.announcements.door(&self.settings.announcer, door, chosen, unlock);
-        self.publish_notice(Rank::Discovery, notice);
-    }
-
     fn show_door(&mut self, id: &DoorId) {
         let Some((door, record)) = self.doors.listed(id) else { return };
         let cut_off = self.doors.is_cut_off(door);
@@ -180,21 +158,6 @@ impl Bridge {
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
-    }
-
-    fn withdraw(&mut self, target: &Target, leaves: &[&str]) {
-        for leaf in leaves {
-            self.retained.withdraw(&self.topics.of(target, leaf));
-        }
-    }
-
-    fn publish_notice(&mut self, rank: Rank, notice: Notice) {
-        for topic in notice.cleared {
-            self.retained.withdraw(&topic);
-        }
-        for (topic, message) in notice.messages {
-            self.show(rank, topic, view::bytes_of(&message));
-        }
     }
 
     fn note_command(&mut self, report: &Report, now: Now) {

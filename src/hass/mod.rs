@@ -4,7 +4,8 @@ pub mod discovery;
 pub mod event;
 pub mod name;
 pub mod payload;
+pub mod retired;
 mod topic;
 
-pub use discovery::{Announcer, Device, DoorFacts, ScenarioFacts, Style};
+pub use discovery::{Announcement, Announcer, Config, Device, DoorFacts, Entity, ScenarioFacts, Style};
 pub use topic::{Destination, Topics};

@@ -168,6 +168,10 @@ pub(crate) struct Bench {
     pub(crate) reads: BTreeMap<String, usize>,
     /// Every publication so far.
     pub(crate) published: Vec<Publication>,
+    /// When each of them came.
+    pub(crate) times: Vec<Instant>,
+    /// What the broker held before this core began.
+    inherited: BTreeMap<String, Bytes>,
     log: Vec<String>,
     /// What the last core remembered.
     memory: Option<Memory>,
@@ -194,6 +198,8 @@ impl Bench {
             open: Vec::new(),
             reads: BTreeMap::new(),
             published: Vec::new(),
+            times: Vec::new(),
+            inherited: BTreeMap::new(),
             log: Vec::new(),
             memory: None,
             fed: 0,
@@ -262,6 +268,7 @@ impl Bench {
         }
         let mut next = Self::remembering(settings, later(self.now, by), self.memory.as_ref());
         next.memory = self.memory.take();
+        next.inherited = self.retained();
         next.doors = std::mem::take(&mut self.doors);
         next.scenarios = std::mem::take(&mut self.scenarios);
         next.events = std::mem::take(&mut self.events);
@@ -317,6 +324,16 @@ impl Bench {
         Some(String::from_utf8(last.payload.to_vec()).unwrap()).filter(|text| !text.is_empty())
     }
 
+    /// Everything that the broker holds, from earlier cores too.
+    pub(crate) fn retained(&self) -> BTreeMap<String, Bytes> {
+        let mut held = self.inherited.clone();
+        for publication in self.published.iter().filter(|publication| publication.retain) {
+            held.insert(publication.topic.clone(), publication.payload.clone());
+        }
+        held.retain(|_, payload| !payload.is_empty());
+        held
+    }
+
     /// The last result as JSON.
     pub(crate) fn last_result(&self) -> Value {
         let last = self.published.iter().rev().find(|p| p.topic.ends_with("/result")).unwrap();
@@ -329,6 +346,7 @@ impl Bench {
             while let Some(publication) = self.bridge.next_publication() {
                 self.log.push(line(&publication));
                 self.published.push(publication);
+                self.times.push(self.now.mono);
             }
             while let Some(call) = self.bridge.next_call(self.now) {
                 moved = true;
