@@ -25,7 +25,7 @@ const MAX_SET_ASIDE: u32 = 9;
 /// The file, and when it is written next.
 #[derive(Debug)]
 pub(super) struct Store {
-    path: PathBuf,
+    path: Option<PathBuf>,
     due: Option<Instant>,
     not_before: Instant,
     writing: Option<Writing>,
@@ -52,12 +52,14 @@ enum Unusable {
 
 impl Store {
     /// Reads what an earlier run wrote. A file that cannot be used is set aside, and all begins anew.
-    pub(super) fn open(state_dir: &Path, now: Instant) -> (Self, Option<Memory>) {
-        let path = state_dir.join("memory.json");
-        let memory = match read(&path) {
-            Ok(memory) => memory,
-            Err(cause) => {
-                let aside = set_aside(&path);
+    /// Without a directory nothing is read or written.
+    pub(super) fn open(directory: Option<&Path>, now: Instant) -> (Self, Option<Memory>) {
+        let path = directory.map(|directory| directory.join("memory.json"));
+        let memory = match path.as_deref().map(|path| (path, read(path))) {
+            None => None,
+            Some((_, Ok(memory))) => memory,
+            Some((path, Err(cause))) => {
+                let aside = set_aside(path);
                 tracing::warn!(
                     path = %path.display(),
                     %cause,
@@ -72,6 +74,9 @@ impl Store {
 
     /// Something is to be written: soon, and together with what follows.
     pub(super) fn note_change(&mut self, now: Instant) {
+        if self.path.is_none() {
+            return;
+        }
         self.due.get_or_insert_with(|| self.not_before.max(now + PAUSE));
     }
 
@@ -89,8 +94,7 @@ impl Store {
     pub(super) fn write(&mut self, memory: Option<Memory>, now: Instant) {
         self.due = None;
         let before = self.unwritten.take();
-        let Some(memory) = memory.or(before) else { return };
-        let path = self.path.clone();
+        let Some((memory, path)) = memory.or(before).zip(self.path.clone()) else { return };
         let task = tokio::task::spawn_blocking(move || {
             let result = replace(&path, &memory);
             (memory, result)
@@ -129,11 +133,12 @@ impl Store {
     }
 
     fn tell(&mut self, cause: &dyn std::error::Error) {
+        let path = self.path.as_deref().unwrap_or_else(|| Path::new(""));
         if std::mem::replace(&mut self.warned, true) {
             tracing::debug!(%cause, "what must outlast a restart still cannot be written");
         } else {
             tracing::warn!(
-                path = %self.path.display(),
+                path = %path.display(),
                 %cause,
                 "what must outlast a restart cannot be written (state_dir); the gateway goes on without"
             );
@@ -192,12 +197,12 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_read_again_and_no_draft_is_left() {
         let (directory, now) = (tempfile::tempdir().unwrap(), Instant::now());
-        let (mut store, nothing) = Store::open(directory.path(), now);
+        let (mut store, nothing) = Store::open(Some(directory.path()), now);
         assert!(nothing.is_none());
         store.note_change(now);
         assert!(!store.is_due(now) && store.is_due(now + PAUSE));
         store.close(Some(Memory::default()), Instant::now).await;
-        let (_, memory) = Store::open(directory.path(), now);
+        let (_, memory) = Store::open(Some(directory.path()), now);
         assert_eq!(memory, Some(Memory::default()));
         assert!(!directory.path().join("memory.json.new").exists());
     }
@@ -205,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn while_one_change_is_written_the_next_one_waits() {
         let (directory, now) = (tempfile::tempdir().unwrap(), Instant::now());
-        let (mut store, _) = Store::open(directory.path(), now);
+        let (mut store, _) = Store::open(Some(directory.path()), now);
         store.write(Some(Memory::default()), now);
         store.note_change(now);
         assert_eq!(store.next(), None);
@@ -232,23 +237,33 @@ mod tests {
         let torn = whole.get(..whole.len() / 2).unwrap();
         for (n, text) in ["", torn, newer.as_str(), "[]", "{\"version\":1}"].into_iter().enumerate() {
             fs::write(&file, text).unwrap();
-            assert!(Store::open(directory.path(), now).1.is_none(), "{text}");
+            assert!(Store::open(Some(directory.path()), now).1.is_none(), "{text}");
             assert!(!file.exists(), "{text}");
             assert_eq!(bad(directory.path()).len(), n + 1, "{text}");
         }
         for _ in 0..20 {
             fs::write(&file, "?").unwrap();
-            Store::open(directory.path(), now);
+            Store::open(Some(directory.path()), now);
         }
         let names: Vec<_> = (1..=MAX_SET_ASIDE).map(|n| format!("memory.json.bad-{n}")).collect();
         assert_eq!(bad(directory.path()), names);
     }
 
     #[tokio::test]
+    async fn without_a_directory_nothing_is_written() {
+        let now = Instant::now();
+        let (mut store, memory) = Store::open(None, now);
+        assert!(memory.is_none());
+        store.note_change(now);
+        assert_eq!(store.next(), None);
+        store.close(Some(Memory::default()), Instant::now).await;
+    }
+
+    #[tokio::test]
     async fn a_directory_that_is_not_there_is_told_once_and_breaks_nothing() {
         let (directory, now) = (tempfile::tempdir().unwrap(), Instant::now());
         let nowhere = directory.path().join("nowhere");
-        let (mut store, _) = Store::open(&nowhere, now);
+        let (mut store, _) = Store::open(Some(&nowhere), now);
         for memory in [Some(Memory::default()), None] {
             store.write(memory, now);
             store.written(Instant::now).await;
@@ -256,6 +271,6 @@ mod tests {
         }
         fs::create_dir(&nowhere).unwrap();
         store.close(None, Instant::now).await;
-        assert!(Store::open(&nowhere, now).1.is_some(), "what could not be written was kept");
+        assert!(Store::open(Some(&nowhere), now).1.is_some(), "what could not be written was kept");
     }
 }

@@ -67,17 +67,19 @@ pub enum End {
 
 /// Runs the gateway until a signal ends it. Starts and heals with broker and vendor down.
 ///
-/// `reload` reads the configuration again; while that fails, the present one stays whole.
+/// What must outlast a restart is kept in the directory that `state` holds; without it nothing is. `reload` reads the
+/// configuration again; while that fails, the present one stays whole.
 ///
 /// # Errors
 /// Only for what cannot heal by itself.
 pub async fn run(
     config: &Config,
+    state: Option<&StateLock>,
     signals: &mut mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, Report>,
 ) -> Result<End, Error> {
     let now = clock::now();
-    let (store, memory) = memory::Store::open(&config.state_dir, now.mono);
+    let (store, memory) = memory::Store::open(state.map(StateLock::directory), now.mono);
     let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now, memory);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
@@ -259,7 +261,10 @@ impl Shell {
             tracing::warn!(%error, "the broker did not acknowledge the goodbye; its last will says it");
         }
         self.replies.shutdown().await;
-        self.store.close(self.bridge.memory(), || clock::now().mono).await;
+        let written = self.store.close(self.bridge.memory(), || clock::now().mono);
+        if tokio::time::timeout(FAREWELL, written).await.is_err() {
+            tracing::warn!("the disk does not take what must outlast a restart");
+        }
     }
 
     /// Gets token and connection before the first command needs them.

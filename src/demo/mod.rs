@@ -71,7 +71,7 @@ pub async fn run(settings: Settings, signals: &mut mpsc::Receiver<Signal>) -> Re
     let config = configuration(broker.address(), &simulator).map_err(Error::Config)?;
     introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
-    while let End::Reload(_) = app::run(&config, signals, || Ok(config.clone())).await? {}
+    while let End::Reload(_) = app::run(&config, None, signals, || Ok(config.clone())).await? {}
     living.abort();
     simulator.stop().await;
     broker.stop().await;
