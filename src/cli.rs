@@ -160,30 +160,31 @@ fn run(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let _lock = match StateLock::take(&config.state_dir) {
+    let state = match StateLock::take(&config.state_dir) {
         Ok(lock) => Some(lock),
         Err(error @ LockError::Taken(_)) => {
             return Err(Failure { code: ALREADY_RUNNING, text: error.to_string() });
         }
         Err(error @ LockError::Unusable { .. }) => {
-            tracing::warn!("{error}; a second instance cannot be noticed");
+            tracing::warn!("{error}; a second instance cannot be noticed, and nothing outlasts a restart");
             None
         }
     };
     let signals = signals::listen()?;
-    block_on(serve(config, log, signals, || config::load(&path, environment)))
+    block_on(serve(config, state.as_ref(), log, signals, || config::load(&path, environment)))
 }
 
 /// Runs the gateway, with another configuration after each reload. One that cannot be run is told and put back.
 async fn serve(
     mut config: Config,
+    state: Option<&StateLock>,
     log: LogHandle,
     mut signals: mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, config::Report>,
 ) -> Result<ExitCode, Failure> {
     let mut before = None;
     loop {
-        match app::run(&config, &log, &mut signals, &reload).await {
+        match app::run(&config, &log, state, &mut signals, &reload).await {
             Ok(End::Stopped) => return Ok(ExitCode::SUCCESS),
             Ok(End::Reload(next)) => {
                 log.set(next.log.level);

@@ -8,6 +8,9 @@ mod bench;
 mod gateway;
 #[path = "support/log.rs"]
 mod log;
+#[cfg(test)]
+#[path = "bridge/memory.rs"]
+mod memory;
 #[path = "bridge/staleness.rs"]
 mod staleness;
 #[path = "bridge/truth.rs"]
@@ -1690,7 +1693,7 @@ fn both_styles_announce_the_same_entities() {
         .collect();
     let component: BTreeSet<String> = discovery(Style::Component).values().map(unique).collect();
     assert_eq!(device, component);
-    assert_eq!(device.len(), 14 + 2 * 6 + 2 + 2);
+    assert_eq!(device.len(), 15 + 2 * 6 + 2 + 2);
 }
 
 /// Only known keys, and no null but a name.
@@ -1863,7 +1866,7 @@ proptest! {
                 prop_assert!(entities.insert(entity["default_entity_id"].to_string()), "{}", entity["default_entity_id"]);
             }
         }
-        prop_assert_eq!(entities.len(), 2 * (14 + 6 * doors.len() + scenarios.len()));
+        prop_assert_eq!(entities.len(), 2 * (15 + 6 * doors.len() + scenarios.len()));
         for publication in &bench.published {
             let topic = &publication.topic;
             prop_assert!(topic.len() <= 200 && !topic.contains(['+', '#']) && !topic.chars().any(char::is_control));

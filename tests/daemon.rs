@@ -15,6 +15,9 @@ mod diagnostics;
 #[path = "daemon/end.rs"]
 mod end;
 #[cfg(test)]
+#[path = "daemon/memory.rs"]
+mod memory;
+#[cfg(test)]
 #[path = "daemon/mosquitto.rs"]
 mod mosquitto;
 #[cfg(test)]

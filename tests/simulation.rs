@@ -176,7 +176,8 @@ struct World {
     /// The order of the newest accepted activate.
     last_activate: u64,
     calls: BTreeMap<CallId, (Request, Option<String>)>,
-    walk: Vec<AccessEvent>,
+    /// Walks over the events by where they begin: the polls' and the late one may be under way at once.
+    walks: BTreeMap<Timestamp, Vec<AccessEvent>>,
     evidence: BTreeMap<&'static str, Evidence>,
     lists: BTreeMap<String, Listed>,
     shown: BTreeMap<String, String>,
@@ -198,7 +199,7 @@ impl World {
             rng: Rng::new(seed),
             begin: now.mono,
             now,
-            bridge: Bridge::new(settings, seed, now),
+            bridge: Bridge::new(settings, seed, now, None),
             agenda: BTreeMap::new(),
             sequence: 0,
             vendor: Vendor {
@@ -219,7 +220,7 @@ impl World {
             current: BTreeMap::new(),
             last_activate: 0,
             calls: BTreeMap::new(),
-            walk: Vec::new(),
+            walks: BTreeMap::new(),
             evidence: DOORS.into_iter().map(|id| (id, Evidence::default())).collect(),
             lists: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -714,18 +715,21 @@ impl World {
                 }
             }
             (_, Ok(Answer::Scenarios(list))) => self.learn_coverage(id, &list.items),
-            (Request::ReadEvents { page, .. }, Ok(Answer::Events(answer))) => {
+            (Request::ReadEvents { page, since }, Ok(Answer::Events(answer))) => {
+                let walk = self.walks.entry(*since).or_default();
                 if page.is_none() {
-                    self.walk.clear();
+                    walk.clear();
                 }
-                self.walk.extend(answer.events);
+                walk.extend(answer.events);
                 if answer.next.is_none() {
-                    for event in std::mem::take(&mut self.walk) {
+                    for event in self.walks.remove(since).unwrap() {
                         self.learn_event(&event);
                     }
                 }
             }
-            (Request::ReadEvents { .. }, Err(_)) => self.walk.clear(),
+            (Request::ReadEvents { since, .. }, Err(_)) => {
+                self.walks.remove(since);
+            }
             (_, _) => {}
         }
     }
@@ -1150,7 +1154,7 @@ fn same_object(a: &Request, b: &Request) -> bool {
     let key = |request: &Request| match request {
         Request::ListDoors => "doors".to_owned(),
         Request::ListScenarios => "scenarios".to_owned(),
-        Request::ReadEvents { .. } => "events".to_owned(),
+        Request::ReadEvents { since, .. } => format!("events {since}"),
         Request::Unlock { door } => format!("door {door}"),
         Request::Activate { scenario } | Request::Release { scenario } => format!("scenario {scenario}"),
     };

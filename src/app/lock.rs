@@ -9,6 +9,7 @@ use std::{
 /// Holds the state directory until it is dropped.
 #[derive(Debug)]
 pub struct StateLock {
+    directory: PathBuf,
     _file: File,
 }
 
@@ -40,10 +41,15 @@ impl StateLock {
         fs::create_dir_all(directory).map_err(unusable)?;
         let file = File::create(directory.join("lock")).map_err(unusable)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
+            Ok(()) => Ok(Self { directory: directory.to_owned(), _file: file }),
             Err(TryLockError::WouldBlock) => Err(LockError::Taken(directory.to_owned())),
             Err(TryLockError::Error(source)) => Err(unusable(source)),
         }
+    }
+
+    /// The directory that is held.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 }
 
@@ -56,6 +62,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let first = StateLock::take(&path).unwrap();
+        assert_eq!(first.directory(), path);
         assert!(matches!(StateLock::take(&path), Err(LockError::Taken(_))));
         drop(first);
         assert!(StateLock::take(&path).is_ok());

@@ -2,6 +2,7 @@
 
 pub mod http;
 mod lock;
+mod memory;
 mod systemd;
 mod wiring;
 
@@ -67,19 +68,22 @@ pub enum End {
 
 /// Runs the gateway until a signal ends it. Starts and heals with broker and vendor down.
 ///
-/// `reload` reads the configuration again; while that fails, the present one stays whole. `log` is set where a message
-/// asks for another level.
+/// What must outlast a restart is kept in the directory that `state` holds; without it nothing is. `reload` reads the
+/// configuration again; while that fails, the present one stays whole. `log` is set where a message asks for another
+/// level.
 ///
 /// # Errors
 /// Only for what cannot heal by itself.
 pub async fn run(
     config: &Config,
     log: &LogHandle,
+    state: Option<&StateLock>,
     signals: &mut mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, Report>,
 ) -> Result<End, Error> {
     let now = clock::now();
-    let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now);
+    let (store, memory) = memory::Store::open(state.map(StateLock::directory), now.mono);
+    let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now, memory);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
     let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
@@ -88,6 +92,7 @@ pub async fn run(
         permit: Permit::new(link.freshness(), FRESH_LINK),
         publisher: link.publisher(),
         bridge,
+        store,
         client,
         token: TokenState::Missing,
         log,
@@ -132,6 +137,7 @@ struct Restart;
 
 struct Shell<'a> {
     bridge: Bridge,
+    store: memory::Store,
     client: Client,
     /// What the core was last told of the token.
     token: TokenState,
@@ -174,8 +180,12 @@ impl Shell<'_> {
             {
                 return Ok((link, next_config));
             }
-            let deadlines =
-                [self.bridge.next_deadline(now).map(|(at, _)| at), self.watchdog.next(), self.stop_by];
+            let deadlines = [
+                self.bridge.next_deadline(now).map(|(at, _)| at),
+                self.store.next(),
+                self.watchdog.next(),
+                self.stop_by,
+            ];
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 signal = signals.recv() => match signal {
@@ -201,6 +211,7 @@ impl Shell<'_> {
                 }
                 Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
+                () = self.store.written(|| clock::now().mono) => {}
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }
             self.watchdog.feed(clock::now().mono);
@@ -256,12 +267,22 @@ impl Shell<'_> {
             self.replies.spawn(async move { client.call(&call, &permit).await });
         }
         self.publish();
+        self.remember(now.mono);
         let status = self.bridge.status(now);
         self.status.send_if_modified(|shown| {
             let changed = *shown != status;
             *shown = status;
             changed
         });
+    }
+
+    fn remember(&mut self, now: Instant) {
+        if self.bridge.is_memory_changed() {
+            self.store.note_change(now);
+        }
+        if self.store.is_due(now) {
+            self.store.write(self.bridge.memory(), now);
+        }
     }
 
     fn publish(&mut self) {
@@ -274,7 +295,7 @@ impl Shell<'_> {
     }
 
     /// Ends what is left, says goodbye to the broker, and waits for it a little.
-    async fn leave(&mut self, link: Link) {
+    async fn leave(mut self, link: Link) {
         self.bridge.abandon(clock::now());
         let drained = tokio::time::timeout(FAREWELL, async {
             self.publish();
@@ -290,6 +311,10 @@ impl Shell<'_> {
             tracing::warn!(%error, "the broker did not acknowledge the goodbye; its last will says it");
         }
         self.replies.shutdown().await;
+        let written = self.store.close(self.bridge.memory(), || clock::now().mono);
+        if tokio::time::timeout(FAREWELL, written).await.is_err() {
+            tracing::warn!("the disk does not take what must outlast a restart");
+        }
     }
 
     /// Gets token and connection before the first command needs them.

@@ -8,8 +8,8 @@ use super::{
     poller::{List, Trouble},
 };
 use crate::model::{
-    Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push, Reply, Request,
-    ScenarioId, Trace,
+    AccessEvent, Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push, Reply,
+    Request, ScenarioId, Trace,
 };
 
 /// How long a read may wait before it is sent.
@@ -19,6 +19,8 @@ const READ_WAITS: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     Read(List),
+    /// The last hours of events once more.
+    Late,
     Unlock(DoorId),
     Scenario(ScenarioId),
 }
@@ -51,10 +53,16 @@ impl Bridge {
         if self.stopping && self.is_idle() {
             return None;
         }
-        let (list, lane) = self.poller.next_due(now)?;
-        let id = self.reserve(lane, now)?;
-        let request = self.poller.start(list, id, now);
-        self.calls.insert(id, Pending::Read(list));
+        let (id, request, pending) = if let Some((list, lane)) = self.poller.next_due(now) {
+            let id = self.reserve(lane, now)?;
+            (id, self.poller.start(list, id, now), Pending::Read(list))
+        } else if self.poller.is_late_due(now) {
+            let id = self.reserve(Lane::Poll, now)?;
+            (id, self.poller.start_late(now), Pending::Late)
+        } else {
+            return None;
+        };
+        self.calls.insert(id, pending);
         Some(Call { id, request, send_before: now.mono + READ_WAITS, needs_fresh_link: false })
     }
 
@@ -93,6 +101,20 @@ impl Bridge {
                 let effects = self.commands.finish_scenario(&scenario, reply.id, result, now);
                 self.perform(effects, now);
             }
+            Pending::Late => {
+                if let Err(Fault::RateLimited { after, .. }) = &reply.result {
+                    self.budget.close(*after, now.mono);
+                }
+                let page = reply.result.and_then(|answer| match answer {
+                    Answer::Events(page) => Ok(page),
+                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Unlocked(_) | Answer::Taken => {
+                        Err(misfit())
+                    }
+                });
+                for event in self.poller.take_late(page, now) {
+                    self.learn(&event, now);
+                }
+            }
             Pending::Read(list) => {
                 let result = reply.result.and_then(|answer| self.take_list(list, answer, reply.id, now));
                 match result {
@@ -111,14 +133,20 @@ impl Bridge {
                 self.gateway.note_left_out(list, doors.skipped.len());
                 let settings = &self.settings;
                 let choices = |id: &DoorId| settings.choices(id);
+                let listed = doors.items.iter().map(|door| door.id.clone()).collect();
+                let complete = doors.skipped.is_empty();
                 self.doors.observe(doors, &settings.doors, choices, now);
                 self.doors.cover(&self.scenarios.covered(), now);
+                self.judge_ghost_doors(&listed, complete, now);
                 Ok(true)
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {
                 self.note_skipped("scenarios", &scenarios.skipped);
                 self.gateway.note_left_out(list, scenarios.skipped.len());
+                let listed = scenarios.items.iter().map(|scenario| scenario.id.clone()).collect();
+                let complete = scenarios.skipped.is_empty();
                 self.scenarios.observe(scenarios, &self.settings.scenarios, read, now);
+                self.judge_ghost_scenarios(&listed, complete, now);
                 let known = &self.scenarios;
                 let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());
                 let effects = self.commands.confirm(read, state, now);
@@ -141,15 +169,15 @@ impl Bridge {
         self.note_skipped("events", &page.skipped);
         let Some(fresh) = self.poller.take_page(page, now)? else { return Ok(false) };
         for event in &fresh.events {
-            self.doors.apply(event, now);
             if fresh.history {
+                self.doors.apply(event, now);
                 continue;
             }
             self.webhooks.reconcile(event.at, now);
             if event.kind == EventKind::Lockdown {
                 self.poller.hurry(List::Scenarios, now.mono);
             }
-            self.tell_event(event, now);
+            self.learn(event, now);
         }
         Ok(true)
     }
@@ -164,7 +192,7 @@ impl Bridge {
                 }
                 self.doors.apply(&event, now);
                 // A delivery from before the start may have been told by the run before.
-                if event.at >= self.started {
+                if event.at >= self.started && self.poller.is_news(&event) {
                     self.tell_event(&event, now);
                 }
             }
@@ -176,6 +204,14 @@ impl Bridge {
                 let at = self.webhooks.nudge(now);
                 self.poller.hurry(List::Events, at);
             }
+        }
+    }
+
+    /// Takes an event as evidence, and tells it where it is news.
+    fn learn(&mut self, event: &AccessEvent, now: Now) {
+        self.doors.apply(event, now);
+        if self.poller.is_news(event) {
+            self.tell_event(event, now);
         }
     }
 

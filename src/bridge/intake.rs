@@ -58,7 +58,9 @@ impl Bridge {
     }
 
     fn hear_birth(&mut self, message: &Message, now: Now) {
-        if message.payload != self.settings.birth.payload.as_bytes() {
+        let here = message.payload == self.settings.birth.payload.as_bytes();
+        self.announcements.hear(here);
+        if !here {
             return;
         }
         let jitter = self.rng.between(BIRTH_DELAY.0, BIRTH_DELAY.1);

@@ -7,21 +7,27 @@ mod admission;
 mod announce;
 mod budget;
 mod calls;
+mod changeover;
 mod commands;
+mod discovery;
 mod doors;
 mod gate;
 mod gateway;
+mod ghosts;
 mod intake;
+mod memory;
 mod poller;
 mod position;
 mod problem;
 mod problems;
 mod publish;
 mod quiet;
+mod register;
 mod report;
 mod retained;
 mod roster;
 mod scenarios;
+mod seen;
 mod settings;
 mod slugs;
 mod view;
@@ -42,6 +48,7 @@ use self::{
     commands::Commands,
     doors::Doors,
     gateway::Gateway,
+    ghosts::Ghosts,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
     retained::{Outbox, Rank, Retained},
@@ -51,13 +58,15 @@ use self::{
 pub use self::{
     gate::FRESH_LINK,
     gateway::Request as ShellRequest,
+    memory::{Memory, MemoryError},
     report::Books,
     settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
 };
 use crate::{
     hass::{Topics, payload},
     model::{
-        Action, Call, CallId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, Target, TokenState,
+        Action, Call, CallId, DoorId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, ScenarioId,
+        Target, TokenState,
     },
     rng::Rng,
 };
@@ -98,6 +107,8 @@ pub enum Wake {
     Birth,
     /// What changes all the time is to be published.
     Busy,
+    /// Discovery goes a step further.
+    Discovery,
 }
 
 /// What others may know of the core.
@@ -144,6 +155,14 @@ impl Link {
     }
 }
 
+/// Whether the vendor's API is shown as online, and what was last logged of it.
+#[derive(Debug, Default)]
+struct Api {
+    online: bool,
+    told: bool,
+    quiet: Quiet,
+}
+
 /// What decides availability, compared after each input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Health {
@@ -172,12 +191,14 @@ pub struct Bridge {
     retained: Retained,
     outbox: Outbox,
     announcements: Announcements,
+    /// Doors and scenarios of earlier runs that were not seen yet.
+    ghost_doors: Ghosts<DoorId>,
+    ghost_scenarios: Ghosts<ScenarioId>,
+    /// Whether other doors or scenarios are shown than was remembered.
+    shown_changed: bool,
     link: Link,
     health: Health,
-    api_online: bool,
-    /// What was last logged of it.
-    api_told: bool,
-    api_quiet: Quiet,
+    api: Api,
     calls: BTreeMap<CallId, Pending>,
     last_call: CallId,
     rng: Rng,
@@ -200,10 +221,13 @@ pub struct Bridge {
 }
 
 impl Bridge {
-    /// Starts with nothing known. `seed` feeds jitter and the ids of commands that bring none.
-    pub fn new(settings: Settings, seed: u64, now: Now) -> Self {
+    /// Starts with nothing known but what an earlier run remembered. `seed` feeds jitter and the ids of commands that
+    /// bring none.
+    pub fn new(settings: Settings, seed: u64, now: Now, memory: Option<Memory>) -> Self {
         let mut rng = Rng::new(seed);
+        let memory = memory.unwrap_or_default();
         let topics = settings.announcer.topics.clone();
+        let announcements = Announcements::new(settings.announcer.clone(), &memory);
         let mut bridge = Self {
             doors: Doors::new(settings.open_unproven_after),
             scenarios: Scenarios::default(),
@@ -211,19 +235,20 @@ impl Bridge {
             ids: Ids::default(),
             rates: Rates::default(),
             books: Books::default(),
-            poller: Poller::new(settings.polls, rng.bits(), now),
+            poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
             shown_reliance: None,
             started: now.utc,
             budget: Budget::default(),
             retained: Retained::default(),
             outbox: Outbox::default(),
-            announcements: Announcements::default(),
+            ghost_doors: Ghosts::of(announcements.remembered_doors().chain(&memory.doors).cloned().collect()),
+            ghost_scenarios: Ghosts::of(memory.scenarios.clone()),
+            shown_changed: memory.base_topic != topics.base(),
+            announcements,
             link: Link::default(),
             health: Health { commandable: false, doors: false, scenarios: false },
-            api_online: false,
-            api_told: false,
-            api_quiet: Quiet::default(),
+            api: Api::default(),
             lists_quiet: BTreeMap::new(),
             lists_told: BTreeSet::new(),
             calls: BTreeMap::new(),
@@ -247,7 +272,7 @@ impl Bridge {
         bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
         bridge.show_gateway(now);
-        bridge.announce_scenarios();
+        bridge.sweep_leftovers(&memory);
         bridge
     }
 
@@ -273,6 +298,7 @@ impl Bridge {
             self.birth_at = None;
             self.last_birth = Some(now.mono);
             self.retained.repeat();
+            self.announcements.greet();
         }
         if self.busy_at <= now.mono {
             self.busy_at = now.mono + BUSY_EVERY;
@@ -349,7 +375,36 @@ impl Bridge {
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.busy_at, Wake::Busy)])
+            .chain(self.next_turn(now).map(|at| (at, Wake::Discovery)))
             .min()
+    }
+
+    /// What a later run must know, if that changed since it was asked for. May be asked for as seldom as one likes.
+    pub fn memory(&mut self) -> Option<Memory> {
+        if !self.is_memory_changed() {
+            return None;
+        }
+        self.shown_changed = false;
+        let mut memory = Memory {
+            events: self.poller.event_memory(),
+            base_topic: self.topics.base().to_owned(),
+            doors: self.doors.iter().map(|(id, ..)| id).chain(self.ghost_doors.ids()).cloned().collect(),
+            scenarios: self
+                .scenarios
+                .iter()
+                .map(|(id, _)| id)
+                .chain(self.ghost_scenarios.ids())
+                .cloned()
+                .collect(),
+            ..Memory::default()
+        };
+        self.announcements.remember(&mut memory);
+        Some(memory)
+    }
+
+    /// Whether [`Bridge::memory`] has something.
+    pub const fn is_memory_changed(&self) -> bool {
+        self.shown_changed || self.poller.is_memory_changed() || self.announcements.is_changed()
     }
 
     /// What others may know.
@@ -358,19 +413,22 @@ impl Bridge {
         Status {
             mqtt: self.link.protocol,
             mqtt_proven: self.link.proven,
-            api: self.api_online,
+            api: self.api.online,
             api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
             doors: self.doors.count(),
             scenarios: self.scenarios.count(),
             budget_left: self.budget.left(now.mono),
             books: self.books.clone(),
-            settled: self.health.doors && self.health.scenarios && !self.has_publication(),
+            settled: self.health.doors
+                && self.health.scenarios
+                && !self.has_publication()
+                && self.announcements.is_settled(),
         }
     }
 
     fn hear_link(&mut self, event: LinkEvent, now: Now) {
         match event {
-            LinkEvent::Up { protocol, .. } => {
+            LinkEvent::Up { protocol, max_packet } => {
                 self.link = Link {
                     session_since: Some(now.mono),
                     protocol: Some(protocol),
@@ -379,6 +437,9 @@ impl Bridge {
                     complaint: None,
                 };
                 self.retained.begin_session();
+                if self.announcements.begin_session(max_packet) {
+                    self.announce_all();
+                }
             }
             LinkEvent::Proven => {
                 self.link.proven = true;
@@ -392,7 +453,10 @@ impl Bridge {
                 }
             }
             LinkEvent::Message(message) => self.hear_message(&message, now),
-            LinkEvent::Down(_) => self.link = Link::default(),
+            LinkEvent::Down(_) => {
+                self.link = Link::default();
+                self.announcements.end_session();
+            }
         }
     }
 }

@@ -7,9 +7,9 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::settings::Polls;
+use super::{memory::EventMemory, seen::Seen, settings::Polls};
 use crate::{
-    model::{AccessEvent, CallId, EventId, EventPage, Fault, Lane, Now, PageToken, Request},
+    model::{AccessEvent, CallId, EventPage, Fault, Lane, Now, PageToken, Request, Trace},
     rng::Rng,
 };
 
@@ -25,8 +25,16 @@ const STALE_AT_LEAST: Duration = Duration::from_secs(15);
 const HISTORY: SignedDuration = SignedDuration::from_secs(3600);
 /// How far each later reading of events overlaps the one before, for events that arrive late.
 const OVERLAP: SignedDuration = SignedDuration::from_secs(60);
+/// How far the first reading after a restart looks back at most, however long the gateway was down.
+const LONGEST_HISTORY: SignedDuration = SignedDuration::from_hours(24);
 /// The most pages one walk over the events may have.
 const MAX_PAGES: u32 = 1_000;
+/// How often the last hours are read again, for events of controllers that were offline when they happened.
+const LATE_EVERY: Duration = Duration::from_mins(10);
+/// How far such a reading looks back.
+const LATE_HISTORY: SignedDuration = SignedDuration::from_hours(6);
+/// The most pages of such a reading; the pages beyond are left out.
+const LATE_PAGES: u32 = 50;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,15 +99,61 @@ struct Walk {
     seen_tokens: BTreeSet<String>,
 }
 
+impl Walk {
+    const fn from(since: Timestamp) -> Self {
+        Self { since, page: None, pages: 0, events: Vec::new(), seen_tokens: BTreeSet::new() }
+    }
+
+    fn request(&self) -> Request {
+        Request::ReadEvents { since: self.since, page: self.page.clone() }
+    }
+
+    /// Takes one page; says whether another one is to come.
+    fn take(&mut self, page: EventPage) -> Result<bool, Fault> {
+        self.pages += 1;
+        self.events.extend(page.events);
+        let Some(next) = page.next else { return Ok(false) };
+        if self.pages >= MAX_PAGES || !self.seen_tokens.insert(next.0.clone()) {
+            let text = format!("read access events: the pages do not end (stopped after {})", self.pages);
+            return Err(Fault::Malformed(Trace::new(text)));
+        }
+        self.page = Some(next);
+        Ok(true)
+    }
+
+    /// All events, oldest first. Pages are taken to run from new to old (`verkada-api.md` 1, inferred 7); ties keep
+    /// the order of happening.
+    fn into_events(self) -> Vec<AccessEvent> {
+        let mut events = self.events;
+        events.reverse();
+        events.sort_by_key(|event| event.at);
+        events
+    }
+}
+
+/// The reading of the last hours that comes beside the polls and waits for each of them.
+#[derive(Debug)]
+struct Late {
+    due: Instant,
+    in_flight: bool,
+    walk: Option<Walk>,
+}
+
 /// All readings.
 #[derive(Debug)]
 pub(super) struct Poller {
     polls: BTreeMap<List, Poll>,
     rng: Rng,
     walk: Option<Walk>,
+    late: Late,
     /// The time of the newest event seen.
     cursor: Option<Timestamp>,
-    seen: BTreeMap<EventId, Timestamp>,
+    seen: Seen,
+    /// What an earlier run had read.
+    earlier: EventMemory,
+    /// Whether a walk was completed in this run.
+    walked: bool,
+    memory_changed: bool,
 }
 
 /// The events of one complete walk that were not seen before, oldest first.
@@ -111,7 +165,7 @@ pub(super) struct Fresh {
 }
 
 impl Poller {
-    pub(super) fn new(polls: Polls, seed: u64, now: Now) -> Self {
+    pub(super) fn new(polls: Polls, seed: u64, now: Now, earlier: EventMemory) -> Self {
         let poll = |interval| Poll {
             interval,
             due: now.mono,
@@ -127,7 +181,18 @@ impl Poller {
             (List::Scenarios, poll(polls.scenarios)),
             (List::Events, poll(polls.events)),
         ]);
-        Self { polls, rng: Rng::new(seed), walk: None, cursor: None, seen: BTreeMap::new() }
+        Self {
+            polls,
+            rng: Rng::new(seed),
+            walk: None,
+            late: Late { due: now.mono + LATE_EVERY, in_flight: false, walk: None },
+            // A clock that was set back must not keep the cursor from ever moving.
+            cursor: earlier.cursor.map(|cursor| cursor.min(now.utc)),
+            seen: Seen::default(),
+            earlier,
+            walked: false,
+            memory_changed: false,
+        }
     }
 
     /// The next reading that is due, if any, with its lane.
@@ -147,10 +212,90 @@ impl Poller {
 
     /// When readings are due that are not under way, with their lanes.
     pub(super) fn next_deadlines(&self) -> impl Iterator<Item = (Instant, Lane)> {
-        List::ALL.into_iter().filter_map(|list| {
+        let late = self.late_may_start().then_some((self.late.due, Lane::Poll));
+        let lists = List::ALL.into_iter().filter_map(|list| {
             let poll = self.polls.get(&list)?;
             poll.in_flight.is_none().then_some((poll.due, self.lane(list)))
-        })
+        });
+        lists.chain(late)
+    }
+
+    /// Whether the last hours are to be read again, page by page, where nothing else is due.
+    pub(super) fn is_late_due(&self, now: Now) -> bool {
+        self.late_may_start() && self.late.due <= now.mono
+    }
+
+    /// Starts or continues that reading.
+    pub(super) fn start_late(&mut self, now: Now) -> Request {
+        self.late.in_flight = true;
+        self.late.due = now.mono + LATE_EVERY;
+        let since = now.utc.saturating_sub(LATE_HISTORY).unwrap_or(now.utc);
+        self.late.walk.get_or_insert_with(|| Walk::from(since)).request()
+    }
+
+    /// Takes one page of that reading, or drops it where the page could not be read: the next one tries again. Gives
+    /// the events that were not seen before, oldest first, once it is complete.
+    pub(super) fn take_late(&mut self, page: Result<EventPage, Fault>, now: Now) -> Vec<AccessEvent> {
+        self.late.in_flight = false;
+        let Some(mut walk) = self.late.walk.take() else { return Vec::new() };
+        match page.and_then(|page| walk.take(page)) {
+            Ok(true) if walk.pages < LATE_PAGES => {
+                self.late.due = now.mono;
+                self.late.walk = Some(walk);
+                Vec::new()
+            }
+            Ok(_) => {
+                let mut events = walk.into_events();
+                events.retain(|event| self.seen.insert(event));
+                self.memory_changed |= !events.is_empty();
+                events
+            }
+            Err(fault) => {
+                tracing::debug!(cause = %fault, "the events of the last hours cannot be read again; later they can");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether an event can be news, its age apart: an earlier run has told what it had read, and events that reach
+    /// back behind its end are evidence only.
+    pub(super) fn is_news(&self, event: &AccessEvent) -> bool {
+        self.earlier.cursor.is_none_or(|cursor| event.at > cursor)
+            && !self.earlier.ids.contains_key(&event.id)
+    }
+
+    /// What a later run must know of the events, and whether it changed since it was asked for.
+    pub(super) fn event_memory(&mut self) -> EventMemory {
+        self.memory_changed = false;
+        let window = self.cursor.and_then(|cursor| cursor.checked_sub(OVERLAP + OVERLAP).ok());
+        let earlier = self.earlier.ids.iter().map(|(id, at)| (id.clone(), *at));
+        let ids =
+            earlier.chain(self.seen.since(window)).filter(|(_, at)| window.is_none_or(|from| *at >= from));
+        EventMemory { cursor: self.cursor, ids: ids.collect() }
+    }
+
+    /// Whether [`Poller::event_memory`] changed since it was asked for.
+    pub(super) const fn is_memory_changed(&self) -> bool {
+        self.memory_changed
+    }
+
+    /// Only while the polls read events well and do not read just then, and one page at a time.
+    fn late_may_start(&self) -> bool {
+        let reads_well =
+            |poll: &Poll| poll.in_flight.is_none() && poll.trouble.is_none() && poll.last_good.is_some();
+        !self.late.in_flight && self.walk.is_none() && self.polls.get(&List::Events).is_some_and(reads_well)
+    }
+
+    /// Where a new walk begins. The first one of a run looks back for evidence as well, which no run remembers.
+    fn walk_from(&self, now: Now) -> Timestamp {
+        let ago = |time: Timestamp, by| time.saturating_sub(by).unwrap_or(time);
+        match self.cursor {
+            None => ago(now.utc, HISTORY),
+            Some(cursor) if self.walked => ago(cursor, OVERLAP),
+            Some(cursor) => {
+                ago(cursor, OVERLAP).min(ago(now.utc, HISTORY)).max(ago(now.utc, LONGEST_HISTORY))
+            }
+        }
     }
 
     /// Starts a reading.
@@ -165,20 +310,8 @@ impl Poller {
             List::Doors => Request::ListDoors,
             List::Scenarios => Request::ListScenarios,
             List::Events => {
-                let cursor = self.cursor;
-                let walk = self.walk.get_or_insert_with(|| Walk {
-                    since: cursor
-                        .map_or_else(
-                            || now.utc.saturating_sub(HISTORY),
-                            |cursor| cursor.saturating_sub(OVERLAP),
-                        )
-                        .unwrap_or(now.utc),
-                    page: None,
-                    pages: 0,
-                    events: Vec::new(),
-                    seen_tokens: BTreeSet::new(),
-                });
-                Request::ReadEvents { since: walk.since, page: walk.page.clone() }
+                let since = self.walk_from(now);
+                self.walk.get_or_insert_with(|| Walk::from(since)).request()
             }
         }
     }
@@ -205,7 +338,7 @@ impl Poller {
 
     /// Whether an event that came another way than by a reading is seen for the first time.
     pub(super) fn is_first(&mut self, event: &AccessEvent) -> bool {
-        self.seen.insert(event.id.clone(), event.at).is_none()
+        self.seen.insert(event)
     }
 
     /// A reading succeeded.
@@ -257,7 +390,8 @@ impl Poller {
     /// What events proved was forgotten: once they can be read again, the last hour of them counts anew.
     pub(super) fn forget_events(&mut self) {
         self.cursor = None;
-        self.seen.clear();
+        self.seen = Seen::default();
+        self.memory_changed = true;
     }
 
     /// Whether the last good reading is young enough to be shown as the truth.
@@ -303,32 +437,23 @@ impl Poller {
         let Some(walk) = self.walk.as_mut() else {
             return Ok(Some(Fresh { events: Vec::new(), history: false }));
         };
-        walk.pages += 1;
-        walk.events.extend(page.events);
-        if let Some(next) = page.next {
-            if walk.pages >= MAX_PAGES || !walk.seen_tokens.insert(next.0.clone()) {
-                let text = format!("read access events: the pages do not end (stopped after {})", walk.pages);
-                return Err(Fault::Malformed(crate::model::Trace::new(text)));
-            }
-            walk.page = Some(next);
+        if walk.take(page)? {
             if let Some(poll) = self.polls.get_mut(&List::Events) {
                 poll.in_flight = None;
                 poll.due = now.mono;
             }
             return Ok(None);
         }
-        let mut events = self.walk.take().map(|walk| walk.events).unwrap_or_default();
-        // Pages are taken to run from new to old (verkada-api.md 1, inferred 7); ties keep the order of happening.
-        events.reverse();
-        events.sort_by_key(|event| event.at);
+        let mut events = self.walk.take().map(Walk::into_events).unwrap_or_default();
         let history = self.cursor.is_none();
-        events.retain(|event| self.seen.insert(event.id.clone(), event.at).is_none());
+        self.walked = true;
+        events.retain(|event| self.seen.insert(event));
         // A controller's clock that runs ahead must not carry the cursor past events still to come.
         let newest = events.last().map(|event| event.at.min(now.utc));
         let cursor = self.cursor.max(newest).unwrap_or(now.utc);
-        self.cursor = Some(cursor);
-        if let Ok(keep) = cursor.checked_sub(OVERLAP + OVERLAP) {
-            self.seen.retain(|_, at| *at >= keep);
+        self.memory_changed |= self.cursor.replace(cursor) != Some(cursor) || !events.is_empty();
+        if let Ok(keep) = cursor.min(now.utc).checked_sub(LATE_HISTORY + OVERLAP) {
+            self.seen.forget_before(keep);
         }
         Ok(Some(Fresh { events, history }))
     }

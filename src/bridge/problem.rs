@@ -96,7 +96,7 @@ impl Bridge {
                 }
                 // One failure is no problem as long as the last good reading is young.
                 Trouble::Passing(_) if self.poller.is_fresh(list, now) => {}
-                Trouble::Passing(_) if self.api_online => {
+                Trouble::Passing(_) if self.api.online => {
                     say(Problem::ListUnreadable, format!("a list is out of date: {text}"));
                 }
                 Trouble::Passing(_) => {

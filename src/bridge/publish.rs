@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     Bridge, Health,
-    announce::Notice,
+    announce::Announced,
     doors::LastCommand,
     poller::{List, Trouble},
     problems::Problem,
@@ -14,16 +14,12 @@ use super::{
     webhooks::Reliance,
 };
 use crate::{
-    hass::{Offer, event, payload::Verb},
+    hass::{event, payload::Verb},
     model::{AccessEvent, DoorId, Now, Outcome, Publication, Qos, Reason, ScenarioId, Target},
 };
 
 /// Events older than this are evidence, not news.
 const NEWS: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
-/// The topics of a door or scenario that are retained.
-const DOOR_LEAVES: [&str; 8] =
-    ["state", "availability", "position", "held_open", "forced_open", "tamper", "fire", "attributes"];
-const SCENARIO_LEAVES: [&str; 3] = ["state", "availability", "attributes"];
 
 impl Bridge {
     /// Brings everything that is shown in line with what is known. Cheap where nothing changed, and safe to repeat.
@@ -44,21 +40,19 @@ impl Bridge {
             self.scenarios.touch_all();
         }
         if self.scenarios.take_announced() | !announced.is_empty() | !gone.is_empty() {
-            self.announce_scenarios();
+            self.shown_changed = true;
+            self.announcements.want(Announced::Shared);
         }
         for id in gone {
-            tracing::info!(door_id = %id, "a door is gone");
-            let notice = self.announcements.retract_door(&id);
-            self.publish_notice(Rank::Discovery, notice);
-            self.withdraw(&Target::Door(id), &DOOR_LEAVES);
+            self.retract_door(id);
         }
         for id in self.scenarios.take_gone() {
-            tracing::info!(scenario_id = %id, "a scenario is gone");
-            self.withdraw(&Target::Scenario(id), &SCENARIO_LEAVES);
+            self.retract_scenario(id);
         }
         for id in announced {
-            self.announce_door(&id);
+            self.announcements.want(Announced::Door(id));
         }
+        self.announce_what_waits(now);
         for id in self.doors.take_changed() {
             self.show_door(&id);
         }
@@ -70,14 +64,6 @@ impl Bridge {
     /// Wants a text to be retained.
     pub(super) fn show(&mut self, rank: Rank, topic: String, text: impl Into<Bytes>) {
         self.retained.set(rank, Qos::AtLeastOnce, topic, text.into());
-    }
-
-    /// Announces the gateway and the scenarios.
-    pub(super) fn announce_scenarios(&mut self) {
-        let (parent, children) =
-            self.announcements.scenarios(&self.settings.announcer, &self.scenarios, &self.doors);
-        self.publish_notice(Rank::Parent, parent);
-        self.publish_notice(Rank::Discovery, children);
     }
 
     /// Says what came of a command, and remembers it.
@@ -153,7 +139,7 @@ impl Bridge {
             && self.is_answering(now)
             && [List::Doors, List::Scenarios].into_iter().all(settled);
         let old = std::mem::replace(&mut self.health, health);
-        if std::mem::replace(&mut self.api_online, api_online) != api_online {
+        if std::mem::replace(&mut self.api.online, api_online) != api_online {
             self.show(Rank::Api, self.topics.api_availability(), view::online_word(api_online));
         }
         self.tell_api(now);
@@ -168,11 +154,11 @@ impl Bridge {
     /// Logs that the API went or came back. One that comes and goes is not told each time, but its present state is told
     /// once there is room again.
     fn tell_api(&mut self, now: Now) {
-        if self.api_told == self.api_online || !self.api_quiet.may_tell(now.mono) {
+        if self.api.told == self.api.online || !self.api.quiet.may_tell(now.mono) {
             return;
         }
-        self.api_told = self.api_online;
-        if self.api_online {
+        self.api.told = self.api.online;
+        if self.api.online {
             tracing::info!("the vendor's API answers");
         } else {
             let cause = List::ALL.into_iter().find_map(|list| self.poller.trouble(list)).map(Trouble::text);
@@ -193,19 +179,6 @@ impl Bridge {
         } else {
             self.poller.is_fresh(List::Doors, now)
         }
-    }
-
-    fn announce_door(&mut self, id: &DoorId) {
-        let Some((door, record)) = self.doors.listed(id) else { return };
-        let settings = self.settings.door_settings.get(id);
-        let chosen = settings.and_then(|settings| settings.name.as_deref());
-        let offer = Offer {
-            unlock: settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
-            tamper: self.doors.tells_of(door, record, Problem::Tamper),
-            fire: self.doors.tells_of(door, record, Problem::Fire),
-        };
-        let notice = self.announcements.door(&self.settings.announcer, door, chosen, offer);
-        self.publish_notice(Rank::Discovery, notice);
     }
 
     fn show_door(&mut self, id: &DoorId) {
@@ -236,21 +209,6 @@ impl Bridge {
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
-    }
-
-    fn withdraw(&mut self, target: &Target, leaves: &[&str]) {
-        for leaf in leaves {
-            self.retained.withdraw(&self.topics.of(target, leaf));
-        }
-    }
-
-    fn publish_notice(&mut self, rank: Rank, notice: Notice) {
-        for topic in notice.cleared {
-            self.retained.withdraw(&topic);
-        }
-        for (topic, message) in notice.messages {
-            self.show(rank, topic, view::bytes_of(&message));
-        }
     }
 
     fn note_command(&mut self, report: &Report, now: Now) {

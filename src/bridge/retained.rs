@@ -10,6 +10,8 @@ use crate::model::{Publication, Qos};
 /// value as live: what an entity is, then its value, then whether it can be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
+    /// A discovery topic that another replaces, or that nothing is left of.
+    Leaving,
     /// A discovery config that others name as their parent.
     Parent,
     /// Any other discovery config.
@@ -67,6 +69,25 @@ impl Retained {
         if let Some(entry) = self.topics.get_mut(topic)
             && entry.wanted.take().is_some()
         {
+            self.dirty.insert((entry.rank, topic.to_owned()));
+        }
+    }
+
+    /// Wants nothing to be held under `topic`, which an earlier run may have left there.
+    pub(super) fn clear(&mut self, rank: Rank, topic: &str) {
+        if self.topics.contains_key(topic) {
+            self.withdraw(topic);
+            return;
+        }
+        let entry = Entry { rank, qos: Qos::AtLeastOnce, wanted: None, given: None };
+        self.topics.insert(topic.to_owned(), entry);
+        self.dirty.insert((rank, topic.to_owned()));
+    }
+
+    /// Publishes what is wanted of `topic` once more.
+    pub(super) fn again(&mut self, topic: &str) {
+        if let Some(entry) = self.topics.get_mut(topic) {
+            entry.given = None;
             self.dirty.insert((entry.rank, topic.to_owned()));
         }
     }
@@ -198,6 +219,21 @@ mod tests {
         );
         set(&mut retained, Rank::State, "b", "3");
         assert_eq!(drain(&mut retained), pairs(&[("b", "3")]));
+    }
+
+    #[test]
+    fn what_an_earlier_run_left_is_cleared_in_each_session_and_again_if_asked_for() {
+        let mut retained = Retained::default();
+        set(&mut retained, Rank::State, "a", "1");
+        retained.clear(Rank::Leaving, "z");
+        retained.clear(Rank::Leaving, "a");
+        assert_eq!(drain(&mut retained), pairs(&[("z", ""), ("a", "")]));
+        retained.clear(Rank::Leaving, "z");
+        assert_eq!(drain(&mut retained), pairs(&[]));
+        retained.again("z");
+        assert_eq!(drain(&mut retained), pairs(&[("z", "")]));
+        retained.begin_session();
+        assert_eq!(drain(&mut retained), pairs(&[("z", ""), ("a", "")]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::hass::name;
 
-/// Slugs that were given out in this run.
+/// Slugs that were given out, in this run or an earlier one.
 #[derive(Debug, Default)]
 pub(super) struct Slugs {
     of: BTreeMap<String, String>,
@@ -12,6 +12,17 @@ pub(super) struct Slugs {
 }
 
 impl Slugs {
+    /// Those that an earlier run gave out.
+    pub(super) fn remembered(of: BTreeMap<String, String>) -> Self {
+        let taken = of.values().cloned().collect();
+        Self { of, taken }
+    }
+
+    /// The slug of each object that ever got one.
+    pub(super) const fn all(&self) -> &BTreeMap<String, String> {
+        &self.of
+    }
+
     /// The slug of the object `id`, made from `name` the first time and kept from then on. Where another object has
     /// it, the beginning of the id is appended.
     pub(super) fn of(&mut self, id: &str, name: &str) -> String {

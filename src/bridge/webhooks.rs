@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::Now;
+use crate::{hass::WEBHOOK_WORDS, model::Now};
 
 /// Without a delivery for this long, webhooks count as silent.
 const LIVELY_FOR: Duration = Duration::from_mins(10);
@@ -36,11 +36,12 @@ pub(super) enum Reliance {
 impl Reliance {
     /// The word that is published.
     pub(super) const fn word(self) -> &'static str {
+        let [off, healthy, silent, incomplete] = WEBHOOK_WORDS;
         match self {
-            Self::Off => "off",
-            Self::Healthy => "healthy",
-            Self::Silent => "silent",
-            Self::Incomplete => "incomplete",
+            Self::Off => off,
+            Self::Healthy => healthy,
+            Self::Silent => silent,
+            Self::Incomplete => incomplete,
         }
     }
 }

@@ -76,7 +76,7 @@ pub async fn run(
     let config = configuration(broker.address(), &simulator).map_err(Error::Config)?;
     introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
-    while let End::Reload(config) = app::run(&config, log, signals, || Ok(config.clone())).await? {
+    while let End::Reload(config) = app::run(&config, log, None, signals, || Ok(config.clone())).await? {
         log.set(config.log.level);
     }
     living.abort();

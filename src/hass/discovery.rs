@@ -3,6 +3,9 @@
 //! Every option is written out where a consumer other than Home Assistant has another default; no templates but the
 //! one that stamps commands, no nulls but the name of a main entity, no unknown keys.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Topics;
@@ -52,6 +55,7 @@ pub struct GatewayFacts {
 pub struct Device {
     /// Identifies the device for ever: also the name of its discovery topic.
     identifier: String,
+    name: String,
     facts: Map<String, Value>,
     availability: Vec<String>,
     components: Vec<Component>,
@@ -63,8 +67,41 @@ struct Component {
     key: String,
     platform: &'static str,
     unique_id: String,
-    /// `None` marks an entity that is to be removed.
-    options: Option<Map<String, Value>>,
+    options: Map<String, Value>,
+}
+
+/// One entity, as far as it matters when it leaves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entity {
+    /// For instance `lock`.
+    pub platform: String,
+    /// Identifies the entity for ever, wherever it is announced.
+    pub unique_id: String,
+}
+
+/// One discovery message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where it is retained.
+    pub topic: String,
+    /// The entities it announces, each by its key within the device.
+    pub entities: BTreeMap<String, Entity>,
+    /// What it says.
+    pub message: Value,
+}
+
+/// All that announces one device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announcement {
+    /// Identifies the device for ever.
+    pub device: String,
+    /// What people call it.
+    pub name: String,
+    /// The messages.
+    pub configs: Vec<Config>,
+    /// How many bytes one message for the whole device would have, where that is more than allowed and each entity
+    /// therefore has its own.
+    pub too_large: Option<usize>,
 }
 
 /// What is told about a door.
@@ -114,7 +151,7 @@ impl Announcer {
         let DoorFacts { id, name, slug, offer } = door;
         let target = Target::Door(id.clone());
         let mut device = Device::new(
-            format!("verkada2mqtt_door_{id}"),
+            Self::door_identifier(id),
             name,
             ("Verkada", "Access-controlled door"),
             Some(&self.gateway_identifier()),
@@ -279,32 +316,45 @@ impl Announcer {
         );
     }
 
-    /// Marks the switch of a scenario that is gone, so that Home Assistant removes it from a device that stays.
-    pub fn remove_scenario(&self, device: &mut Device, id: &ScenarioId) {
-        device.components.push(Component {
-            key: format!("scenario_{id}"),
-            platform: "switch",
-            unique_id: format!("verkada2mqtt_{id}_scenario"),
-            options: None,
-        });
+    /// The scenario whose switch has this key within its device.
+    pub fn scenario_of(key: &str) -> Option<ScenarioId> {
+        key.strip_prefix("scenario_")?.parse().ok()
     }
 
-    /// The retained messages that announce a device: topic and payload, the latter `None` where the topic is to be
-    /// cleared.
-    pub fn messages(&self, device: &Device) -> Vec<(String, Option<Value>)> {
+    /// Identifies the device of a door for ever.
+    pub fn door_identifier(id: &DoorId) -> String {
+        format!("verkada2mqtt_door_{id}")
+    }
+
+    /// The retained messages that announce a device; no message for a whole device has more than `limit` bytes.
+    pub fn announcement(&self, device: &Device, limit: usize) -> Announcement {
+        let mut announcement = Announcement {
+            device: device.identifier.clone(),
+            name: device.name.clone(),
+            configs: Vec::new(),
+            too_large: None,
+        };
         match self.style {
-            Style::Device => vec![(self.device_topic(&device.identifier), Some(device.message()))],
-            Style::Component => device
-                .components
-                .iter()
-                .map(|component| {
-                    let topic =
-                        format!("{}/{}/{}/config", self.prefix, component.platform, component.unique_id);
-                    (topic, device.component_message(component))
-                })
-                .collect(),
-            Style::Off => Vec::new(),
+            Style::Off => return announcement,
+            Style::Device => {
+                let message = device.message();
+                let bytes = message.to_string().len();
+                if bytes <= limit {
+                    let entities = device.components.iter().map(Component::entity).collect();
+                    let topic = self.device_topic(&device.identifier);
+                    announcement.configs.push(Config { topic, entities, message });
+                    return announcement;
+                }
+                announcement.too_large = Some(bytes);
+            }
+            Style::Component => {}
         }
+        announcement.configs.extend(device.components.iter().map(|component| Config {
+            topic: format!("{}/{}/{}/config", self.prefix, component.platform, component.unique_id),
+            entities: BTreeMap::from([component.entity()]),
+            message: device.component_message(component),
+        }));
+        announcement
     }
 
     /// Door or scenario (if any), API and gateway, in the order in which consumers that read only the last one are
@@ -337,7 +387,7 @@ impl Device {
         availability: Vec<String>,
     ) -> Self {
         let facts = facts(&identifier, name, maker, via);
-        Self { identifier, facts, availability, components: Vec::new() }
+        Self { identifier, name: name.to_owned(), facts, availability, components: Vec::new() }
     }
 
     /// Adds an entity; its options name the `object_id` that its entity id is made from.
@@ -348,12 +398,7 @@ impl Device {
             let entity_id = format!("{platform}.{object_id}");
             options.insert("default_entity_id".to_owned(), json!(entity_id));
         }
-        self.components.push(Component { key: key.to_owned(), platform, unique_id, options: Some(options) });
-    }
-
-    /// Marks an entity that is not offered, so that Home Assistant removes the one it may have from another time.
-    pub(super) fn remove(&mut self, key: &str, platform: &'static str, unique_id: String) {
-        self.components.push(Component { key: key.to_owned(), platform, unique_id, options: None });
+        self.components.push(Component { key: key.to_owned(), platform, unique_id, options });
     }
 
     fn message(&self) -> Value {
@@ -361,10 +406,8 @@ impl Device {
             .components
             .iter()
             .map(|component| {
-                let mut options = component.options.clone().unwrap_or_default();
-                if component.options.is_some() {
-                    options.insert("unique_id".to_owned(), json!(component.unique_id));
-                }
+                let mut options = component.options.clone();
+                options.insert("unique_id".to_owned(), json!(component.unique_id));
                 options.insert("platform".to_owned(), json!(component.platform));
                 (component.key.clone(), Value::Object(options))
             })
@@ -375,8 +418,8 @@ impl Device {
         })
     }
 
-    fn component_message(&self, component: &Component) -> Option<Value> {
-        let mut options = component.options.clone()?;
+    fn component_message(&self, component: &Component) -> Value {
+        let mut options = component.options.clone();
         options.insert("unique_id".to_owned(), json!(component.unique_id));
         options.insert("device".to_owned(), json!(self.facts));
         options.insert("origin".to_owned(), origin());
@@ -384,7 +427,13 @@ impl Device {
             options.insert("availability".to_owned(), entries(&self.availability));
             options.insert("availability_mode".to_owned(), json!("all"));
         }
-        Some(Value::Object(options))
+        Value::Object(options)
+    }
+}
+
+impl Component {
+    fn entity(&self) -> (String, Entity) {
+        (self.key.clone(), Entity { platform: self.platform.to_owned(), unique_id: self.unique_id.clone() })
     }
 }
 
@@ -402,7 +451,7 @@ fn facts(identifier: &str, name: &str, maker: (&str, &str), via: Option<&str>) -
     facts
 }
 
-fn origin() -> Value {
+pub(super) fn origin() -> Value {
     json!({ "name": "verkada2mqtt", "sw_version": env!("CARGO_PKG_VERSION") })
 }
 

@@ -21,6 +21,9 @@ impl Announcer {
         let words = TokenState::ALL.map(TokenState::word);
         let token = json!({ "device_class": "enum", "options": words, "icon": "mdi:key-wireless" });
         self.add_own(device, "sensor", ("token", "Token"), token);
+        let webhook =
+            json!({ "device_class": "enum", "options": super::WEBHOOK_WORDS, "icon": "mdi:webhook" });
+        self.add_own(device, "sensor", ("webhook", "Webhooks"), webhook);
         let problem = json!({
             "icon": "mdi:alert-circle-outline", "json_attributes_topic": self.topics.bridge("problem_attributes"),
         });
@@ -34,8 +37,6 @@ impl Announcer {
         self.add_own(device, "select", ("log_level", "Log level"), level);
         if self.own.key_expires {
             self.add_own(device, "sensor", ("key_expires", "API key expires"), timestamp("mdi:key-alert"));
-        } else {
-            device.remove("key_expires", "sensor", self.own_id("key_expires"));
         }
         if self.own.restart {
             let options = json!({
@@ -44,8 +45,6 @@ impl Announcer {
                 "payload_press": "PRESS", "retain": false, "qos": 0,
             });
             device.add("restart", "button", self.own_id("restart"), options);
-        } else {
-            device.remove("restart", "button", self.own_id("restart"));
         }
     }
 

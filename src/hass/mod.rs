@@ -5,7 +5,13 @@ pub mod event;
 mod gateway;
 pub mod name;
 pub mod payload;
+pub mod retired;
 mod topic;
 
-pub use discovery::{Announcer, Device, DoorFacts, GatewayFacts, Offer, ScenarioFacts, Style};
+/// How webhooks fare, in the words that are published.
+pub const WEBHOOK_WORDS: [&str; 4] = ["off", "healthy", "silent", "incomplete"];
+
+pub use discovery::{
+    Announcement, Announcer, Config, Device, DoorFacts, Entity, GatewayFacts, Offer, ScenarioFacts, Style,
+};
 pub use topic::{Destination, Topics};

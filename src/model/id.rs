@@ -55,6 +55,18 @@ macro_rules! id {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -105,6 +117,10 @@ mod tests {
         assert_eq!("x".repeat(65).parse::<DoorId>(), Err(IdError::TooLong(65)));
         for bad in ["a/b", "a+", "#", "../a", "%2e", "a b", "a\n", "tür", "a\u{202e}"] {
             assert!(matches!(bad.parse::<DoorId>(), Err(IdError::Character(_))), "{bad:?}");
+            assert!(serde_json::from_value::<DoorId>(bad.into()).is_err(), "{bad:?}");
         }
+        let id: DoorId = "d-1".parse().unwrap();
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"d-1\"");
+        assert_eq!(serde_json::from_str::<DoorId>("\"d-1\"").unwrap(), id);
     }
 }

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
 use verkada2mqtt::clock;
 
+use crate::Place;
+
 /// How long Home Assistant may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -46,6 +48,24 @@ impl Assistant {
         let answer = this.read_within(ANSWER_WITHIN);
         assert_eq!(answer["type"], "auth_ok", "Home Assistant refused HOME_ASSISTANT_TOKEN: {answer}");
         this
+    }
+
+    /// Connects once Home Assistant is up.
+    pub(crate) fn connect_within(place: &Place, limit: Duration) -> Self {
+        let deadline = clock::now().mono + limit;
+        let authority = place.url.trim_start_matches("http://").trim_end_matches('/');
+        while TcpStream::connect(authority).is_err() {
+            assert!(clock::now().mono < deadline, "Home Assistant does not come up within {limit:?}");
+            std::thread::park_timeout(Duration::from_millis(200));
+        }
+        Self::connect(&place.url, &place.token)
+    }
+
+    /// What the devices that came by MQTT are called.
+    pub(crate) fn device_names(&mut self) -> Vec<String> {
+        let devices = self.command("config/device_registry/list", json!({}));
+        let devices = devices.as_array().expect("the registry is a list");
+        devices.iter().map(|device| text(&device["name"])).collect()
     }
 
     /// Runs one command of the API and gives its result.

@@ -51,6 +51,35 @@ impl Gateway {
         self.process = spawn(self.folder.path());
     }
 
+    /// Stops the program and starts it with another configuration on the same state.
+    pub(crate) fn start_again_with(&mut self, setup: &Setup<'_>) {
+        self.end();
+        fs::write(self.folder.path().join("config.yaml"), setup.to_yaml(self.folder.path()))
+            .expect("the configuration can be written");
+        self.start_again();
+    }
+
+    /// Waits until the program has logged this.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        self.wait(text, || self.log().contains(text));
+    }
+
+    /// Waits until what it must know after a restart is written and stays as it is for a while.
+    pub(crate) fn wait_until_remembered(&self) {
+        let read = || fs::read(self.folder.path().join("state/memory.json")).unwrap_or_default();
+        self.wait("a retired entity in its memory", || {
+            String::from_utf8_lossy(&read()).contains("\"retired\":true")
+        });
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = clock::now().mono + Duration::from_secs(90);
+        while !is_so() {
+            assert!(clock::now().mono < deadline, "waited in vain for {what}:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
     /// Ends the program without any warning, as a crash or a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.kill().expect("the gateway runs");
@@ -59,6 +88,10 @@ impl Gateway {
 
     /// Asks the program to stop and wants it to end well within ten seconds.
     pub(crate) fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
         let pid = self.process.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
         assert!(sent.success(), "the gateway ended by itself:\n{}", self.log());

@@ -2,7 +2,9 @@
 //!
 //! It needs both, so it is ignored unless asked for, and says so and stops where their addresses are not given:
 //! `HOME_ASSISTANT_URL` (`http://..`), `HOME_ASSISTANT_TOKEN` (of an administrator) and `HOME_ASSISTANT_MQTT`
-//! (`host:port` of the broker; no user is asked for). The vendor is simulated. What it announces, it withdraws.
+//! (`host:port` of the broker; no user is asked for). The vendor is simulated. What it announces, it withdraws. To see
+//! what happens while Home Assistant is down, `HOME_ASSISTANT_STOP` and `HOME_ASSISTANT_START` are shell commands that
+//! stop and start it.
 
 #![expect(
     clippy::expect_used,
@@ -14,6 +16,7 @@
 
 mod assistant;
 mod gateway;
+mod registry;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -56,6 +59,16 @@ const STYLES: [(&str, &str); 2] =
 #[test]
 #[ignore = "needs a Home Assistant: see CONTRIBUTING.md"]
 fn doors_and_scenarios_work_in_home_assistant() {
+    with_building(check);
+}
+
+#[test]
+#[ignore = "needs a Home Assistant: see CONTRIBUTING.md"]
+fn the_registry_stays_clean() {
+    with_building(registry::check);
+}
+
+fn with_building(check: impl FnOnce(&Place, &Building) + Send + 'static) {
     let Some(place) = Place::from_environment() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let checked = runtime.block_on(async {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 use verkada2mqtt::{
-    bridge::{Birth, Bridge, CommandSettings, Input, Polls, Selection, Settings},
+    bridge::{Birth, Bridge, CommandSettings, Input, Memory, Polls, Selection, Settings},
     hass::{Announcer, GatewayFacts, Style, Topics},
     model::{
         AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory, Level,
@@ -193,7 +193,13 @@ pub(crate) struct Bench {
     pub(crate) reads: BTreeMap<String, usize>,
     /// Every publication so far.
     pub(crate) published: Vec<Publication>,
+    /// When each of them came.
+    pub(crate) times: Vec<Instant>,
+    /// What the broker held before this core began.
+    inherited: BTreeMap<String, Bytes>,
     log: Vec<String>,
+    /// What the last core remembered.
+    memory: Option<Memory>,
     /// Commands fed, and terminal results seen on result topics.
     fed: u64,
 }
@@ -201,9 +207,14 @@ pub(crate) struct Bench {
 impl Bench {
     /// A core that was just made.
     pub(crate) fn new(settings: Settings) -> Self {
-        let now = start();
+        Self::remembering(settings, start(), None)
+    }
+
+    /// A core that was just made with what an earlier one remembered, which went over the disk.
+    pub(crate) fn remembering(settings: Settings, now: Now, memory: Option<&Memory>) -> Self {
+        let memory = memory.map(|memory| Memory::from_json(&memory.to_json().unwrap()).unwrap());
         Self {
-            bridge: Bridge::new(settings, 7, now),
+            bridge: Bridge::new(settings, 7, now, memory),
             now,
             doors: vec![door("d-1", "Front Door")],
             scenarios: vec![scenario("s-1", &["d-1"])],
@@ -213,7 +224,10 @@ impl Bench {
             open: Vec::new(),
             reads: BTreeMap::new(),
             published: Vec::new(),
+            times: Vec::new(),
+            inherited: BTreeMap::new(),
             log: Vec::new(),
+            memory: None,
             fed: 0,
         }
     }
@@ -226,9 +240,7 @@ impl Bench {
     pub(crate) fn settled_with(settings: Settings, prepare: impl FnOnce(&mut Self)) -> Self {
         let mut bench = Self::new(settings);
         prepare(&mut bench);
-        bench.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
-        bench.link(LinkEvent::Proven);
-        bench.run(secs(1));
+        bench.join();
         assert!(bench.bridge.status(bench.now).settled, "{:?}", bench.bridge.status(bench.now));
         bench.log.clear();
         bench
@@ -266,6 +278,27 @@ impl Bench {
             received_at: self.now.mono,
             echo_sent_at: Some(self.now.mono.checked_sub(secs(1)).unwrap()),
         }
+    }
+
+    /// Begins a session that is proven at once, and lets all lists be read.
+    pub(crate) fn join(&mut self) {
+        self.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+        self.link(LinkEvent::Proven);
+        self.run(secs(1));
+    }
+
+    /// Ends this core after `by` and gives the next one the same world and what this one remembered.
+    pub(crate) fn restart(&mut self, settings: Settings, by: Duration) {
+        if let Some(memory) = self.bridge.memory() {
+            self.memory = Some(memory);
+        }
+        let mut next = Self::remembering(settings, later(self.now, by), self.memory.as_ref());
+        next.memory = self.memory.take();
+        next.inherited = self.retained();
+        next.doors = std::mem::take(&mut self.doors);
+        next.scenarios = std::mem::take(&mut self.scenarios);
+        next.events = std::mem::take(&mut self.events);
+        *self = next;
     }
 
     /// Lets time pass, waking the core exactly when it asks for it.
@@ -317,6 +350,16 @@ impl Bench {
         Some(String::from_utf8(last.payload.to_vec()).unwrap()).filter(|text| !text.is_empty())
     }
 
+    /// Everything that the broker holds, from earlier cores too.
+    pub(crate) fn retained(&self) -> BTreeMap<String, Bytes> {
+        let mut held = self.inherited.clone();
+        for publication in self.published.iter().filter(|publication| publication.retain) {
+            held.insert(publication.topic.clone(), publication.payload.clone());
+        }
+        held.retain(|_, payload| !payload.is_empty());
+        held
+    }
+
     /// The last result as JSON.
     pub(crate) fn last_result(&self) -> Value {
         let last = self.published.iter().rev().find(|p| p.topic.ends_with("/result")).unwrap();
@@ -331,6 +374,7 @@ impl Bench {
                     self.log.push(line(&publication));
                 }
                 self.published.push(publication);
+                self.times.push(self.now.mono);
             }
             while let Some(call) = self.bridge.next_call(self.now) {
                 moved = true;

@@ -1,0 +1,205 @@
+//! When discovery topics change over, so that Home Assistant loses nothing that its users made of an entity, and keeps
+//! nothing that is gone.
+//!
+//! Every step waits until what it published was given to the session, and then for a while. After a crash at any
+//! point the register leads to the same steps again, which does no harm.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use super::register::Place;
+
+/// Whether Home Assistant listens.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// Nobody has said so.
+    #[default]
+    Unknown,
+    /// It said goodbye, or is not up yet.
+    Away,
+    /// It said hello in this session.
+    Here,
+}
+
+/// What was done last; the next step follows after a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Old topics were marked for migration; the device is announced under others next.
+    Marked { device: String, topics: BTreeSet<String> },
+    /// The device was announced under other topics; the old ones are cleared next.
+    Moved { device: String, topics: BTreeSet<String> },
+    /// They were cleared; they are forgotten next.
+    Cleared { device: String, topics: BTreeSet<String> },
+    /// Another device gave up an entity; this one is announced next.
+    Freed { device: String },
+    /// Home Assistant is back and got everything again; what left meanwhile is announced once more next.
+    Greeted(Vec<Place>),
+    /// That was done; it is taken back next.
+    Called(Vec<Place>),
+    /// Home Assistant was told that these are gone; they are forgotten next.
+    Removed(Vec<Place>),
+    /// Topics without meaning for discovery were cleared; they are forgotten next.
+    Swept(BTreeSet<String>),
+}
+
+impl Step {
+    /// How long Home Assistant is given to follow. One second and one and a half are what a loss-free change of style
+    /// needs; the others are its own pace with a margin.
+    const fn lasts(&self) -> Duration {
+        match self {
+            Self::Marked { .. } | Self::Cleared { .. } | Self::Greeted(_) | Self::Swept(_) => {
+                Duration::from_secs(1)
+            }
+            Self::Moved { .. } => Duration::from_millis(1_500),
+            Self::Freed { .. } | Self::Called(_) | Self::Removed(_) => Duration::from_secs(2),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Running {
+    step: Step,
+    /// When all that was published for it had been given to the session.
+    given: Option<Instant>,
+}
+
+/// All changes under way.
+#[derive(Debug, Default)]
+pub(super) struct Changeover {
+    running: Vec<Running>,
+    presence: Presence,
+}
+
+impl Changeover {
+    /// Something was published; what follows is to come after a while.
+    pub(super) fn begin(&mut self, step: Step) {
+        self.running.push(Running { step, given: None });
+    }
+
+    /// Whether the device must not be announced yet.
+    pub(super) fn holds(&self, identifier: &str) -> bool {
+        self.held().any(|device| device == identifier)
+    }
+
+    /// Whether any device must not be announced yet.
+    pub(super) fn holds_any(&self) -> bool {
+        self.held().next().is_some()
+    }
+
+    fn held(&self) -> impl Iterator<Item = &str> {
+        self.running.iter().filter_map(|running| match &running.step {
+            Step::Marked { device, .. } | Step::Freed { device } => Some(device.as_str()),
+            Step::Moved { .. }
+            | Step::Cleared { .. }
+            | Step::Greeted(_)
+            | Step::Called(_)
+            | Step::Removed(_)
+            | Step::Swept(_) => None,
+        })
+    }
+
+    /// The topics of the device that are on their way out.
+    pub(super) fn leaving(&self, identifier: &str) -> BTreeSet<String> {
+        let topics = self.running.iter().filter_map(|running| match &running.step {
+            Step::Marked { device, topics }
+            | Step::Moved { device, topics }
+            | Step::Cleared { device, topics } => (device == identifier).then_some(topics),
+            Step::Freed { .. } | Step::Greeted(_) | Step::Called(_) | Step::Removed(_) | Step::Swept(_) => {
+                None
+            }
+        });
+        topics.flatten().cloned().collect()
+    }
+
+    /// Topics without meaning for discovery that may still have to be cleared.
+    pub(super) fn swept(&self) -> impl Iterator<Item = &String> {
+        let topics = self.running.iter().filter_map(|running| match &running.step {
+            Step::Swept(topics) => Some(topics),
+            Step::Marked { .. }
+            | Step::Moved { .. }
+            | Step::Cleared { .. }
+            | Step::Freed { .. }
+            | Step::Greeted(_)
+            | Step::Called(_)
+            | Step::Removed(_) => None,
+        });
+        topics.flatten()
+    }
+
+    /// Entities were taken back. Home Assistant hears it if it is there; else it is told when it comes.
+    pub(super) fn retire(&mut self, places: Vec<Place>) {
+        if self.presence == Presence::Here {
+            self.begin(Step::Removed(places));
+        }
+    }
+
+    /// Home Assistant says that it is there, or that it is not.
+    pub(super) const fn hear(&mut self, here: bool) {
+        self.presence = if here { Presence::Here } else { Presence::Away };
+    }
+
+    /// Home Assistant is there and got everything again; these left while it may have been away.
+    pub(super) fn greet(&mut self, retired: Vec<Place>) {
+        let under_way: BTreeSet<&Place> = self
+            .running
+            .iter()
+            .filter_map(|running| match &running.step {
+                Step::Greeted(places) | Step::Called(places) | Step::Removed(places) => Some(places),
+                Step::Marked { .. }
+                | Step::Moved { .. }
+                | Step::Cleared { .. }
+                | Step::Freed { .. }
+                | Step::Swept(_) => None,
+            })
+            .flatten()
+            .collect();
+        let waiting: Vec<Place> = retired.into_iter().filter(|place| !under_way.contains(place)).collect();
+        if !waiting.is_empty() {
+            self.begin(Step::Greeted(waiting));
+        }
+    }
+
+    /// A session began or ended: what an earlier one was given counts for nothing, and whether Home Assistant heard
+    /// that something is gone is not known. It is told at its next birth.
+    pub(super) fn begin_session(&mut self) {
+        self.presence = Presence::Unknown;
+        self.running.retain(|running| match running.step {
+            Step::Greeted(_) | Step::Called(_) | Step::Removed(_) => false,
+            Step::Marked { .. }
+            | Step::Moved { .. }
+            | Step::Cleared { .. }
+            | Step::Freed { .. }
+            | Step::Swept(_) => true,
+        });
+        for running in &mut self.running {
+            running.given = None;
+        }
+    }
+
+    /// Moves on: gives the steps whose time is over. `given` says that the session was given all there is.
+    pub(super) fn advance(&mut self, given: bool, now: Instant) -> Vec<Step> {
+        let mut over = Vec::new();
+        self.running.retain_mut(|running| {
+            if given {
+                running.given.get_or_insert(now);
+            }
+            let ends = running.given.is_some_and(|since| since + running.step.lasts() <= now);
+            if ends {
+                over.push(running.step.clone());
+            }
+            !ends
+        });
+        over
+    }
+
+    /// When [`Changeover::advance`] should be called next.
+    pub(super) fn next(&self, given: bool, now: Instant) -> Option<Instant> {
+        let next = |running: &Running| match running.given {
+            Some(since) => Some(since + running.step.lasts()),
+            None => given.then_some(now),
+        };
+        self.running.iter().filter_map(next).min()
+    }
+}

@@ -1,0 +1,195 @@
+//! Discovery as the core does it: announce in a session, take back what is gone, clean up behind earlier runs.
+
+use std::{collections::BTreeSet, time::Instant};
+
+use super::{
+    Bridge, announce::Announced, ghosts::Verdicts, memory::Memory, problems::Problem, register::Notice,
+    retained::Rank, view,
+};
+use crate::{
+    hass::{Offer, Topics, payload, retired},
+    model::{DoorId, Now, Publication, Qos, ScenarioId, Target},
+};
+
+/// The topics of a door or scenario that are retained.
+const DOOR_LEAVES: [&str; 8] =
+    ["state", "availability", "position", "held_open", "forced_open", "tamper", "fire", "attributes"];
+const SCENARIO_LEAVES: [&str; 3] = ["state", "availability", "attributes"];
+/// The gateway's own.
+const BRIDGE_LEAVES: [&str; 13] = [
+    "version",
+    "last_poll",
+    "started",
+    "key_expires",
+    "token",
+    "log_level",
+    "event_lag",
+    "budget_left",
+    "problem",
+    "problem_active",
+    "problem_attributes",
+    "webhook",
+    "webhook_missed",
+];
+
+impl Bridge {
+    /// Clears what earlier runs left behind and nothing of this one replaces.
+    pub(super) fn sweep_leftovers(&mut self, memory: &Memory) {
+        for topic in self.announcements.leftovers() {
+            self.retained.clear(Rank::Leaving, &topic);
+        }
+        let mut topics = memory.swept.clone();
+        if !memory.base_topic.is_empty() && memory.base_topic != self.topics.base() {
+            topics.extend(former_topics(memory));
+        }
+        // Last of all: entities must not lose what they show before they are announced with other topics.
+        for topic in &topics {
+            self.retained.clear(Rank::Gateway, topic);
+        }
+        self.announcements.sweep(topics);
+    }
+
+    /// Announces what waits for it, and moves changes of topics on, while there is a session.
+    pub(super) fn announce_what_waits(&mut self, now: Now) {
+        if self.link.session_since.is_none() {
+            return;
+        }
+        let given = !self.has_publication();
+        let turn = self.announcements.turn(given, now.mono);
+        for topic in turn.cleared {
+            self.retained.clear(Rank::Leaving, &topic);
+        }
+        for topic in turn.again {
+            self.retained.again(&topic);
+        }
+        for (topic, call) in turn.calls {
+            let payload = view::bytes_of(&call);
+            self.outbox.push(Publication {
+                topic,
+                payload,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                correlation: None,
+            });
+        }
+        for what in self.announcements.take_waiting() {
+            match what {
+                Announced::Shared => {
+                    let (parent, children) =
+                        self.announcements.scenarios(&self.scenarios, &self.doors, &self.ghost_scenarios);
+                    self.publish_notice(Rank::Parent, parent);
+                    self.publish_notice(Rank::Discovery, children);
+                }
+                Announced::Door(id) => self.announce_door(&id),
+            }
+        }
+    }
+
+    /// When [`Bridge::announce_what_waits`] has something to do.
+    pub(super) fn next_turn(&self, now: Now) -> Option<Instant> {
+        self.link.session_since?;
+        self.announcements.next_turn(!self.has_publication(), now.mono)
+    }
+
+    /// Everything is to be announced anew.
+    pub(super) fn announce_all(&mut self) {
+        self.announcements.want(Announced::Shared);
+        for (id, ..) in self.doors.iter() {
+            self.announcements.want(Announced::Door(id.clone()));
+        }
+    }
+
+    /// A door is gone.
+    pub(super) fn retract_door(&mut self, id: DoorId) {
+        tracing::info!(door_id = %id, "a door is gone");
+        let notice = self.announcements.retract_door(&id);
+        self.publish_notice(Rank::Discovery, notice);
+        self.sweep(&Target::Door(id), &DOOR_LEAVES);
+    }
+
+    /// A scenario is gone.
+    pub(super) fn retract_scenario(&mut self, id: ScenarioId) {
+        tracing::info!(scenario_id = %id, "a scenario is gone");
+        self.sweep(&Target::Scenario(id), &SCENARIO_LEAVES);
+    }
+
+    /// Takes back doors of earlier runs that are gone, and shows those that are missing as such.
+    pub(super) fn judge_ghost_doors(&mut self, listed: &BTreeSet<DoorId>, complete: bool, now: Now) {
+        let takes = |id: &DoorId| self.settings.doors.takes(id);
+        let Verdicts { missing, gone } = self.ghost_doors.observe(listed, complete, takes, now.mono);
+        for id in missing {
+            self.show_missing(&Target::Door(id));
+        }
+        for id in gone {
+            self.shown_changed = true;
+            self.retract_door(id);
+        }
+    }
+
+    /// The same for scenarios. The devices that had them are announced without them.
+    pub(super) fn judge_ghost_scenarios(&mut self, listed: &BTreeSet<ScenarioId>, complete: bool, now: Now) {
+        let takes = |id: &ScenarioId| self.settings.scenarios.takes(id);
+        let had = !self.ghost_scenarios.ids().is_empty();
+        let Verdicts { missing, gone } = self.ghost_scenarios.observe(listed, complete, takes, now.mono);
+        for id in missing {
+            self.show_missing(&Target::Scenario(id));
+        }
+        for id in gone {
+            self.shown_changed = true;
+            self.retract_scenario(id);
+        }
+        if had {
+            self.announcements.want(Announced::Shared);
+        }
+    }
+
+    fn announce_door(&mut self, id: &DoorId) {
+        let Some((door, record)) = self.doors.listed(id) else { return };
+        let settings = self.settings.door_settings.get(id);
+        let chosen = settings.and_then(|settings| settings.name.as_deref());
+        let offer = Offer {
+            unlock: settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
+            tamper: self.doors.tells_of(door, record, Problem::Tamper),
+            fire: self.doors.tells_of(door, record, Problem::Fire),
+        };
+        let notice = self.announcements.door(door, chosen, offer);
+        self.publish_notice(Rank::Discovery, notice);
+    }
+
+    fn show_missing(&mut self, target: &Target) {
+        self.show(Rank::Availability, self.topics.of(target, "availability"), payload::OFFLINE);
+    }
+
+    fn sweep(&mut self, target: &Target, leaves: &[&str]) {
+        let topics: BTreeSet<String> = leaves.iter().map(|leaf| self.topics.of(target, leaf)).collect();
+        for topic in &topics {
+            self.retained.clear(Rank::State, topic);
+        }
+        self.announcements.sweep(topics);
+    }
+
+    fn publish_notice(&mut self, rank: Rank, notice: Notice) {
+        for topic in notice.marked {
+            self.show(Rank::Leaving, topic, view::bytes_of(&retired::migration()));
+        }
+        for topic in notice.cleared {
+            self.retained.clear(Rank::Leaving, &topic);
+        }
+        for (topic, message) in notice.messages {
+            self.show(rank, topic, view::bytes_of(&message));
+        }
+    }
+}
+
+/// What is retained under a base topic that is not used any more.
+fn former_topics(memory: &Memory) -> BTreeSet<String> {
+    let former = Topics::new(memory.base_topic.clone());
+    let doors = memory.doors.iter().map(|id| (Target::Door(id.clone()), &DOOR_LEAVES[..]));
+    let scenarios = memory.scenarios.iter().map(|id| (Target::Scenario(id.clone()), &SCENARIO_LEAVES[..]));
+    let things = doors.chain(scenarios).flat_map(|(target, leaves)| {
+        let former = &former;
+        leaves.iter().map(move |leaf| former.of(&target, leaf))
+    });
+    let own = BRIDGE_LEAVES.iter().map(|leaf| former.bridge(leaf));
+    things.chain(own).chain([former.availability(), former.api_availability()]).collect()
+}

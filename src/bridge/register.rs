@@ -1,0 +1,327 @@
+//! What Home Assistant was told, in this run and earlier ones, so that all of it can be taken back.
+//!
+//! The register decides what each topic of discovery is to hold; [`super::changeover`] decides when.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::changeover::{Changeover, Step};
+use crate::{
+    hass::{Announcement, Config, Entity, retired},
+    model::DoorId,
+};
+
+/// The most retired entities that wait for Home Assistant; beyond it the first ones are forgotten.
+const MAX_RETIRED: usize = 1_000;
+
+/// One device as it was announced.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Told {
+    /// The door that it is, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) door: Option<DoorId>,
+    /// What it was called.
+    pub(super) name: String,
+    /// Its discovery topics, and the entities under each by their keys.
+    pub(super) topics: BTreeMap<String, BTreeMap<String, Known>>,
+}
+
+/// One entity as it was announced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    #[serde(flatten)]
+    pub(super) entity: Entity,
+    /// Whether it was taken back, and Home Assistant may not have heard of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) retired: bool,
+}
+
+/// One entity under one topic of one device.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) device: String,
+    pub(super) topic: String,
+    pub(super) key: String,
+}
+
+/// What discovery topics are to hold.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Notice {
+    /// To be marked for migration, before anything else.
+    pub(super) marked: Vec<String>,
+    /// To hold a config.
+    pub(super) messages: Vec<(String, Value)>,
+    /// To hold nothing.
+    pub(super) cleared: Vec<String>,
+}
+
+/// Every device that was announced and is not known to be forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Register {
+    devices: BTreeMap<String, Told>,
+    changed: bool,
+}
+
+impl Register {
+    /// What earlier runs announced.
+    pub(super) const fn remembered(devices: BTreeMap<String, Told>) -> Self {
+        Self { devices, changed: false }
+    }
+
+    /// What a later run must know.
+    pub(super) fn remember(&mut self) -> BTreeMap<String, Told> {
+        self.changed = false;
+        self.devices.clone()
+    }
+
+    /// Whether that changed since it was asked for.
+    pub(super) const fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// All devices.
+    pub(super) fn devices(&self) -> impl Iterator<Item = (&String, &Told)> {
+        self.devices.iter()
+    }
+
+    /// The device, if it was announced.
+    pub(super) fn device(&self, identifier: &str) -> Option<&Told> {
+        self.devices.get(identifier)
+    }
+
+    /// Topics on which nothing is left: an earlier run has cleared them, or meant to.
+    pub(super) fn empty_topics(&self) -> impl Iterator<Item = &String> {
+        let topics = self.devices.values().flat_map(|told| &told.topics);
+        topics.filter(|(_, known)| known.values().all(|known| known.retired)).map(|(topic, _)| topic)
+    }
+
+    /// Takes an announcement in. Entities that it lacks are taken back, but for those that `keeps` names: whether they
+    /// are gone is not known yet.
+    ///
+    /// Where the device is known under other topics, they are marked first and the announcement is held; where
+    /// another device has one of its entities, that one is taken back first. The changeover says when to try again.
+    pub(super) fn announce(
+        &mut self,
+        announcement: Announcement,
+        door: Option<&DoorId>,
+        keeps: impl Fn(&str) -> bool,
+        changeover: &mut Changeover,
+    ) -> Notice {
+        let mut notice = Notice::default();
+        let device = announcement.device;
+        if changeover.holds(&device) {
+            return notice;
+        }
+        let leaving = changeover.leaving(&device);
+        let ids: BTreeSet<&str> = announcement
+            .configs
+            .iter()
+            .flat_map(|config| config.entities.values())
+            .map(|entity| entity.unique_id.as_str())
+            .collect();
+        let topics: BTreeSet<&str> =
+            announcement.configs.iter().map(|config| config.topic.as_str()).collect();
+        let told = self.devices.entry(device.clone()).or_default();
+        let before = told.clone();
+        let moves = |known: &Known| !known.retired && ids.contains(known.entity.unique_id.as_str());
+        let elsewhere = |(topic, known): (&String, &BTreeMap<String, Known>)| {
+            let old = !topics.contains(topic.as_str()) && !leaving.contains(topic);
+            (old && known.values().any(moves)).then(|| topic.clone())
+        };
+        let old: BTreeSet<String> = told.topics.iter().filter_map(elsewhere).collect();
+        if !old.is_empty() {
+            notice.marked.extend(old.iter().cloned());
+            changeover.begin(Step::Marked { device, topics: old });
+            return notice;
+        }
+        let mut retired = Vec::new();
+        for (topic, known) in &mut told.topics {
+            if !topics.contains(topic.as_str()) && !leaving.contains(topic) {
+                let place =
+                    |key: &String| Place { device: device.clone(), topic: topic.clone(), key: key.clone() };
+                retired.extend(retire(known, &keeps).iter().map(place));
+                if known.values().all(|known| known.retired) {
+                    notice.cleared.push(topic.clone());
+                }
+            }
+        }
+        for config in announcement.configs {
+            let known = told.topics.entry(config.topic.clone()).or_default();
+            let missing = |key: &str| config.entities.contains_key(key) || keeps(key);
+            let place = |key: &String| Place {
+                device: device.clone(),
+                topic: config.topic.clone(),
+                key: key.clone(),
+            };
+            retired.extend(retire(known, missing).iter().map(place));
+            notice.messages.push((config.topic.clone(), enter(known, config)));
+        }
+        told.name = announcement.name;
+        told.door = door.cloned();
+        self.changed |= *told != before;
+        if told.topics.is_empty() {
+            self.devices.remove(&device);
+        }
+        self.retire(retired, changeover);
+        notice
+    }
+
+    /// Takes the entities of an announcement back from other devices that had them, doors apart. Where they keep their
+    /// topic, its new config moves them; else the announcement is held until Home Assistant has let go of them.
+    pub(super) fn take_over(&mut self, announcement: &Announcement, changeover: &mut Changeover) {
+        let entities = announcement.configs.iter().flat_map(|config| config.entities.values());
+        let ids: BTreeSet<&str> = entities.map(|entity| entity.unique_id.as_str()).collect();
+        let topics: BTreeSet<&str> =
+            announcement.configs.iter().map(|config| config.topic.as_str()).collect();
+        let mut places = Vec::new();
+        let others = self
+            .devices
+            .iter_mut()
+            .filter(|(device, told)| told.door.is_none() && **device != announcement.device);
+        for (device, told) in others {
+            let before = told.topics.len();
+            told.topics.retain(|topic, _| !topics.contains(topic.as_str()));
+            self.changed |= told.topics.len() != before;
+            for (topic, known) in &mut told.topics {
+                for (key, known) in known {
+                    if !known.retired && ids.contains(known.entity.unique_id.as_str()) {
+                        known.retired = true;
+                        places.push(Place { device: device.clone(), topic: topic.clone(), key: key.clone() });
+                    }
+                }
+            }
+        }
+        self.devices.retain(|_, told| !told.topics.is_empty());
+        if !places.is_empty() {
+            self.changed = true;
+            changeover.begin(Step::Removed(places));
+            changeover.begin(Step::Freed { device: announcement.device.clone() });
+        }
+    }
+
+    /// Takes a whole device back.
+    pub(super) fn remove(&mut self, device: &str, changeover: &mut Changeover) -> Notice {
+        let mut places = Vec::new();
+        let mut notice = Notice::default();
+        for (topic, known) in self.devices.get_mut(device).into_iter().flat_map(|told| &mut told.topics) {
+            let place =
+                |key: &String| Place { device: device.to_owned(), topic: topic.clone(), key: key.clone() };
+            places.extend(retire(known, |_| false).iter().map(place));
+            notice.cleared.push(topic.clone());
+        }
+        self.retire(places, changeover);
+        notice
+    }
+
+    /// The entities that were taken back while Home Assistant may have been away, but for those that live on under
+    /// another device: to announce them here once more would take them from it.
+    pub(super) fn retired(&self) -> Vec<Place> {
+        let all = || self.devices.values().flat_map(|told| told.topics.values()).flat_map(BTreeMap::values);
+        if all().all(|known| !known.retired) {
+            return Vec::new();
+        }
+        let live: BTreeSet<&str> =
+            all().filter(|known| !known.retired).map(|known| known.entity.unique_id.as_str()).collect();
+        let mut places = Vec::new();
+        for (device, told) in &self.devices {
+            for (topic, known) in &told.topics {
+                let gone = known
+                    .iter()
+                    .filter(|(_, known)| known.retired && !live.contains(known.entity.unique_id.as_str()));
+                let place =
+                    |key: &String| Place { device: device.clone(), topic: topic.clone(), key: key.clone() };
+                places.extend(gone.map(|(key, _)| place(key)));
+            }
+        }
+        places
+    }
+
+    /// Of these places, those that are still taken back, by device and topic.
+    pub(super) fn still_retired(
+        &self,
+        places: &[Place],
+    ) -> BTreeMap<(String, String), BTreeMap<String, Entity>> {
+        let mut found: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for place in places {
+            let told = self.devices.get(&place.device);
+            let known = told.and_then(|told| told.topics.get(&place.topic)?.get(&place.key));
+            if let Some(known) = known.filter(|known| known.retired) {
+                let topic = found.entry((place.device.clone(), place.topic.clone())).or_default();
+                topic.insert(place.key.clone(), known.entity.clone());
+            }
+        }
+        found
+    }
+
+    /// Forgets what is still taken back of these places. Gives the devices of which others stay: their configs hold
+    /// marks that have done their work.
+    pub(super) fn forget(&mut self, places: &[Place]) -> BTreeSet<String> {
+        let mut stay = BTreeSet::new();
+        for ((device, topic), entities) in self.still_retired(places) {
+            self.changed = true;
+            let Some(told) = self.devices.get_mut(&device) else { continue };
+            if let Some(known) = told.topics.get_mut(&topic) {
+                known.retain(|key, _| !entities.contains_key(key));
+                if !known.is_empty() {
+                    stay.insert(device.clone());
+                    continue;
+                }
+            }
+            told.topics.remove(&topic);
+            if told.topics.is_empty() {
+                self.devices.remove(&device);
+            }
+        }
+        stay
+    }
+
+    /// Forgets topics of a device that others have replaced.
+    pub(super) fn forget_topics(&mut self, device: &str, topics: &BTreeSet<String>) {
+        self.changed = true;
+        if let Some(told) = self.devices.get_mut(device) {
+            told.topics.retain(|topic, _| !topics.contains(topic));
+            if told.topics.is_empty() {
+                self.devices.remove(device);
+            }
+        }
+    }
+
+    fn retire(&mut self, places: Vec<Place>, changeover: &mut Changeover) {
+        if places.is_empty() {
+            return;
+        }
+        self.changed = true;
+        changeover.retire(places);
+        let waiting = self.retired();
+        if let Some(beyond) = waiting.len().checked_sub(MAX_RETIRED).filter(|beyond| *beyond > 0) {
+            self.forget(waiting.get(..beyond).unwrap_or_default());
+        }
+    }
+}
+
+/// Takes back what stays neither by key nor already is taken back; gives the keys.
+fn retire(known: &mut BTreeMap<String, Known>, stays: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (key, known) in known.iter_mut().filter(|(key, known)| !known.retired && !stays(key)) {
+        known.retired = true;
+        keys.push(key.clone());
+    }
+    keys
+}
+
+/// Enters a config, and gives its message with a mark for each entity that was taken back.
+fn enter(known: &mut BTreeMap<String, Known>, config: Config) -> Value {
+    for (key, entity) in config.entities {
+        known.insert(key, Known { entity, retired: false });
+    }
+    let mut message = config.message;
+    if let Some(components) = message.get_mut("components").and_then(Value::as_object_mut) {
+        for (key, known) in known.iter().filter(|(_, known)| known.retired) {
+            components.insert(key.clone(), retired::removal(&known.entity));
+        }
+    }
+    message
+}
