@@ -134,6 +134,19 @@ fn an_opening_proves_nothing_about_an_unlock_that_may_have_worked_or_follows_it(
     bench.take_log();
 }
 
+#[test]
+fn the_event_of_our_own_unlock_does_not_outlast_it() {
+    let mut bench = Bench::settled();
+    bench.run(secs(2));
+    bench.command("door/d-1", "UNLOCK");
+    // The event is read before the answer tells that this door locks after 1 s and not after the usual 10 s.
+    happen(&mut bench, &["door_remote_unlock_accepted"]);
+    bench.answer("unlock d-1", Ok(unlocked(Some(1))));
+    bench.run(secs(1));
+    shows(&bench, "state", "None");
+    bench.take_log();
+}
+
 // ---- position ------------------------------------------------------------------------------------------------------
 
 #[test]
