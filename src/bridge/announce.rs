@@ -174,7 +174,7 @@ impl Announcements {
                     self.changeover.begin(Step::Cleared { device, topics });
                 }
                 Step::Cleared { device, topics } => self.register.forget_topics(&device, &topics),
-                Step::Freed { device } => self.wait(&device),
+                Step::Freed { device, .. } => self.wait(&device),
                 Step::Greeted(places) => {
                     turn.calls.extend(self.last_calls(&places));
                     self.changeover.begin(Step::Called(places));

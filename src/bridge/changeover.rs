@@ -32,8 +32,8 @@ pub(super) enum Step {
     Moved { device: String, topics: BTreeSet<String> },
     /// They were cleared; they are forgotten next.
     Cleared { device: String, topics: BTreeSet<String> },
-    /// Another device gave up an entity; this one is announced next.
-    Freed { device: String },
+    /// Other devices gave up entities, here by unique id; this device is announced with them next.
+    Freed { device: String, ids: BTreeSet<String> },
     /// Home Assistant is back and got everything again; what left meanwhile is announced once more next.
     Greeted(Vec<Place>),
     /// That was done; it is taken back next.
@@ -83,15 +83,32 @@ impl Changeover {
         self.held().any(|device| device == identifier)
     }
 
-    /// Whether any device must not be announced yet.
+    /// Entities, by unique id, that the device may not be announced with yet.
+    pub(super) fn arriving(&self, identifier: &str) -> BTreeSet<String> {
+        let ids = self.running.iter().filter_map(|running| match &running.step {
+            Step::Freed { device, ids } => (device == identifier).then_some(ids),
+            Step::Marked { .. }
+            | Step::Moved { .. }
+            | Step::Cleared { .. }
+            | Step::Greeted(_)
+            | Step::Called(_)
+            | Step::Removed(_)
+            | Step::Swept(_) => None,
+        });
+        ids.flatten().cloned().collect()
+    }
+
+    /// Whether anything must not be announced yet.
     pub(super) fn holds_any(&self) -> bool {
         self.held().next().is_some()
+            || self.running.iter().any(|running| matches!(running.step, Step::Freed { .. }))
     }
 
     fn held(&self) -> impl Iterator<Item = &str> {
         self.running.iter().filter_map(|running| match &running.step {
-            Step::Marked { device, .. } | Step::Freed { device } => Some(device.as_str()),
+            Step::Marked { device, .. } => Some(device.as_str()),
             Step::Moved { .. }
+            | Step::Freed { .. }
             | Step::Cleared { .. }
             | Step::Greeted(_)
             | Step::Called(_)

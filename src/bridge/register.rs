@@ -101,20 +101,21 @@ impl Register {
     /// Takes an announcement in. Entities that it lacks are taken back, but for those that `keeps` names: whether they
     /// are gone is not known yet.
     ///
-    /// Where the device is known under other topics, they are marked first and the announcement is held; where
-    /// another device has one of its entities, that one is taken back first. The changeover says when to try again.
+    /// Where the device is known under other topics, they are marked first and the announcement is held; entities that
+    /// another device still has are left out. The changeover says when to try again.
     pub(super) fn announce(
         &mut self,
-        announcement: Announcement,
+        mut announcement: Announcement,
         door: Option<&DoorId>,
         keeps: impl Fn(&str) -> bool,
         changeover: &mut Changeover,
     ) -> Notice {
         let mut notice = Notice::default();
-        let device = announcement.device;
+        let device = announcement.device.clone();
         if changeover.holds(&device) {
             return notice;
         }
+        leave_out(&mut announcement.configs, &changeover.arriving(&device));
         let leaving = changeover.leaving(&device);
         let ids: BTreeSet<&str> = announcement
             .configs
@@ -170,13 +171,13 @@ impl Register {
     }
 
     /// Takes the entities of an announcement back from other devices that had them, doors apart. Where they keep their
-    /// topic, its new config moves them; else the announcement is held until Home Assistant has let go of them.
+    /// topic, its new config moves them; else they are left out until Home Assistant has let go of them.
     pub(super) fn take_over(&mut self, announcement: &Announcement, changeover: &mut Changeover) {
         let entities = announcement.configs.iter().flat_map(|config| config.entities.values());
         let ids: BTreeSet<&str> = entities.map(|entity| entity.unique_id.as_str()).collect();
         let topics: BTreeSet<&str> =
             announcement.configs.iter().map(|config| config.topic.as_str()).collect();
-        let mut places = Vec::new();
+        let (mut places, mut freed) = (Vec::new(), BTreeSet::new());
         let others = self
             .devices
             .iter_mut()
@@ -186,19 +187,21 @@ impl Register {
             told.topics.retain(|topic, _| !topics.contains(topic.as_str()));
             self.changed |= told.topics.len() != before;
             for (topic, known) in &mut told.topics {
-                for (key, known) in known {
-                    if !known.retired && ids.contains(known.entity.unique_id.as_str()) {
-                        known.retired = true;
-                        places.push(Place { device: device.clone(), topic: topic.clone(), key: key.clone() });
-                    }
+                // What was taken back already counts too: a crash may have come before Home Assistant heard of it.
+                let same =
+                    known.iter_mut().filter(|(_, known)| ids.contains(known.entity.unique_id.as_str()));
+                for (key, known) in same {
+                    self.changed |= !known.retired;
+                    known.retired = true;
+                    freed.insert(known.entity.unique_id.clone());
+                    places.push(Place { device: device.clone(), topic: topic.clone(), key: key.clone() });
                 }
             }
         }
         self.devices.retain(|_, told| !told.topics.is_empty());
-        if !places.is_empty() {
-            self.changed = true;
+        if !freed.is_subset(&changeover.arriving(&announcement.device)) {
             changeover.begin(Step::Removed(places));
-            changeover.begin(Step::Freed { device: announcement.device.clone() });
+            changeover.begin(Step::Freed { device: announcement.device.clone(), ids: freed });
         }
     }
 
@@ -310,6 +313,24 @@ fn retire(known: &mut BTreeMap<String, Known>, stays: impl Fn(&str) -> bool) -> 
         keys.push(key.clone());
     }
     keys
+}
+
+/// Leaves entities out of configs, and out those of which nothing is left.
+fn leave_out(configs: &mut Vec<Config>, ids: &BTreeSet<String>) {
+    if ids.is_empty() {
+        return;
+    }
+    for config in configs.iter_mut() {
+        let out: Vec<String> = config
+            .entities
+            .extract_if(.., |_, entity| ids.contains(&entity.unique_id))
+            .map(|(key, _)| key)
+            .collect();
+        if let Some(components) = config.message.get_mut("components").and_then(Value::as_object_mut) {
+            components.retain(|key, _| !out.contains(key));
+        }
+    }
+    configs.retain(|config| !config.entities.is_empty());
 }
 
 /// Enters a config, and gives its message with a mark for each entity that was taken back.
