@@ -64,7 +64,6 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
     bench.auto = false;
     bench.link(UP);
     bench.expect(&[
-        GATEWAY,
         "=bridge/version 0.1.0",
         "=bridge/webhook off",
         "=bridge/api/availability offline",
@@ -77,6 +76,7 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
     bench.answer("scenarios", Ok(Answer::Scenarios(scenarios)));
     // The API is not shown as online before doors are known: an earlier run's doors would come alive unread.
     bench.expect(&[
+        GATEWAY,
         SITE,
         "=scenario/s-1/attributes INACTIVE -",
         "=scenario/s-1/state OFF",
@@ -126,6 +126,33 @@ fn everything_is_published_in_an_order_that_never_shows_a_stale_value_as_live() 
         "=availability online",
     ];
     bench.expect(&everything);
+}
+
+/// Home Assistant drops entities that are added to a device while it loads the platforms of its first ones.
+#[test]
+fn the_first_config_of_the_gateway_has_the_scenarios_and_a_failed_reading_does_not_hold_it_back() {
+    let mut bench = Bench::new(settings(Style::Device));
+    bench.auto = false;
+    bench.link(UP);
+    let doors = inventory(bench.doors.clone());
+    bench.answer("doors", Ok(Answer::Doors(doors)));
+    let announced = |bench: &Bench| bench.published.iter().filter(|p| p.topic.ends_with("/config")).count();
+    assert_eq!(announced(&bench), 0, "a door follows the gateway that it hangs on");
+    let mut both = scenario("s-1", &["d-1"]);
+    both.sites.push("site-2".parse().unwrap());
+    bench.answer("scenarios", Ok(Answer::Scenarios(inventory(vec![both]))));
+    let configs = bench.published.iter().filter(|p| p.topic.ends_with("verkada2mqtt_verkada/config"));
+    let configs: Vec<Value> = configs.map(|p| serde_json::from_slice(&p.payload).unwrap()).collect();
+    assert_eq!(configs.len(), 1);
+    assert_eq!(configs[0]["components"]["scenario_s-1"]["platform"], "switch");
+    bench.take_log();
+
+    let mut bench = Bench::new(settings(Style::Device));
+    bench.auto = false;
+    bench.link(UP);
+    bench.take_log();
+    bench.answer("scenarios", Err(Fault::Unclear(trace())));
+    assert!(bench.take_log().contains(&GATEWAY.to_owned()));
 }
 
 /// How the API is shown once scenarios and events were read, and the first reading of the doors ended so.

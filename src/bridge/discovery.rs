@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use super::{
-    Bridge, announce::Announced, ghosts::Verdicts, memory::Memory, problems::Problem, register::Notice,
-    retained::Rank, view,
+    Bridge, announce::Announced, ghosts::Verdicts, memory::Memory, poller::List, problems::Problem,
+    register::Notice, retained::Rank, view,
 };
 use crate::{
     hass::{Offer, Topics, payload, retired},
@@ -72,6 +72,11 @@ impl Bridge {
                 correlation: None,
             });
         }
+        // Home Assistant loses what a config adds that follows another within moments: while it loads the platform of one
+        // entity for the first time, it drops those behind it. So the first config has the scenarios; doors follow it.
+        if !self.is_read_once(List::Scenarios) {
+            return;
+        }
         for what in self.announcements.take_waiting() {
             match what {
                 Announced::Shared => {
@@ -83,6 +88,11 @@ impl Bridge {
                 Announced::Door(id) => self.announce_door(&id),
             }
         }
+    }
+
+    /// Whether a list was read in this run, or its reading failed.
+    pub(super) fn is_read_once(&self, list: List) -> bool {
+        self.poller.last_good(list).is_some() || self.poller.trouble(list).is_some()
     }
 
     /// When [`Bridge::announce_what_waits`] has something to do.

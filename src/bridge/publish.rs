@@ -53,6 +53,10 @@ impl Bridge {
             self.announcements.want(Announced::Door(id));
         }
         self.announce_what_waits(now);
+        if !self.is_read_once(List::Scenarios) {
+            // A thing is announced before it is shown.
+            return;
+        }
         for id in self.doors.take_changed() {
             self.show_door(&id);
         }

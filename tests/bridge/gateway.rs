@@ -58,7 +58,6 @@ fn a_start_replaces_all_that_an_earlier_run_told() {
     bench.auto = false;
     bench.link(UP);
     bench.expect(&[
-        GATEWAY,
         "=bridge/budget_left 300",
         "=bridge/event_lag None",
         "=bridge/key_expires 2027-11-25T00:00:00Z",
