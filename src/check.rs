@@ -136,7 +136,7 @@ async fn check_broker(config: &Config, out: &mut impl Write) -> io::Result<bool>
                 trouble = cause;
                 until = until.min(tokio::time::Instant::from_std(clock::now().mono + TROUBLE_WAITS));
             }
-            LinkEvent::Message(_) => {}
+            LinkEvent::Message(_) | LinkEvent::Resumed { .. } | LinkEvent::Waiting(..) => {}
         }
     };
     if let Err(error) = link.close(Vec::new(), Duration::from_secs(2)).await {

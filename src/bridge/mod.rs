@@ -453,6 +453,8 @@ impl Bridge {
                 }
             }
             LinkEvent::Message(message) => self.hear_message(&message, now),
+            // Of the securing connection only.
+            LinkEvent::Resumed { .. } | LinkEvent::Waiting(..) => {}
             LinkEvent::Down(_) => {
                 self.link = Link::default();
                 self.announcements.end_session();

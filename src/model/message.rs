@@ -50,6 +50,15 @@ pub struct Message {
     pub echo_sent_at: Option<Instant>,
 }
 
+/// Names a message whose acknowledgement is held back; worth nothing after its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The session.
+    pub epoch: u64,
+    /// The packet identifier.
+    pub packet: u16,
+}
+
 /// What happened to the MQTT link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LinkEvent {
@@ -60,12 +69,22 @@ pub enum LinkEvent {
         /// The largest packet the broker takes, in bytes, where it says so.
         max_packet: Option<u32>,
     },
+    /// The session of the securing connection was resumed: what the broker kept for it meanwhile comes before the first
+    /// heartbeat that comes back.
+    Resumed {
+        /// The protocol the broker agreed to.
+        protocol: Protocol,
+        /// When the broker was last heard in this session, if that is known: what it kept is younger.
+        heard_at: Option<Instant>,
+    },
     /// A heartbeat of ours came back on this connection: publishing and the subscription are proven to work.
     Proven,
     /// No heartbeat came back in time; the sentence says for how long and what that may mean.
     Unproven(String),
     /// A message arrived.
     Message(Message),
+    /// A message arrived that the broker delivers again after a crash unless the receipt is given back.
+    Waiting(Message, Receipt),
     /// The connection ended or could not be made; the sentence names the cause and, where one is known, the cure.
     Down(String),
 }
