@@ -31,7 +31,10 @@ impl Delivery {
                 self.waiting
                     .retain(|(_, older)| !matches!(older, LinkEvent::Proven | LinkEvent::Unproven(_)));
             }
-            LinkEvent::Up { .. } | LinkEvent::Message(_) => {}
+            LinkEvent::Up { .. }
+            | LinkEvent::Resumed { .. }
+            | LinkEvent::Message(_)
+            | LinkEvent::Waiting(..) => {}
         }
         self.waiting.push_back((epoch, event));
         while let Some(event) = self.waiting.pop_front() {
