@@ -420,11 +420,11 @@ fn the_call_carries_its_deadline_and_asks_for_a_fresh_link() {
     );
     let call = &bench.open[0];
     assert_eq!(call.send_before, bench.now.mono + secs(6));
-    assert!(call.needs_fresh_link);
+    assert!(call.opening.is_some());
     bench.take_log();
     bench.answer("unlock d-1", Err(Fault::Rejected(trace())));
     bench.command("scenario/s-1", "ON");
-    assert!(!bench.open[0].needs_fresh_link);
+    assert!(bench.open[0].opening.is_none());
     bench.take_log();
 }
 

@@ -22,8 +22,9 @@ use verkada2mqtt::{
     bridge::{Bridge, Input},
     hass::Style,
     model::{
-        AccessEvent, Answer, Call, CallId, Door, EventKind, EventPage, Fault, LinkEvent, Message, Now,
-        Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario, ScenarioState,
+        AccessEvent, Answer, Call, CallId, Door, EventKind, EventPage, Fault, JournalEvent, LinkEvent,
+        Message, Now, Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario,
+        ScenarioState,
     },
     rng::Rng,
 };
@@ -833,6 +834,15 @@ impl World {
                 calls += 1;
                 self.call(call);
             }
+            let mut written = None;
+            while let Some(record) = self.bridge.next_record() {
+                written = Some(record.number);
+            }
+            if let Some(number) = written {
+                calls += 1;
+                let event = JournalEvent::Written { number, head: String::new() };
+                self.bridge.handle(Input::Journal(event), self.now);
+            }
             if calls == 0 {
                 break;
             }
@@ -929,7 +939,7 @@ impl World {
             self.must(self.now.mono < deadline, || format!("{id} is sent after its deadline"));
             self.must(call.send_before <= deadline, || format!("{id} may be sent after its deadline"));
             self.must(accepted.order > self.last_activate, || format!("{id} opens after a later lockdown"));
-            self.must(call.needs_fresh_link, || "an opening call needs no fresh link".to_owned());
+            self.must(call.opening.is_some(), || "an opening call needs no fresh link".to_owned());
         }
         Some(id)
     }

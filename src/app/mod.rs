@@ -24,7 +24,7 @@ use crate::{
     clock,
     config::{Config, Report},
     logging::LogHandle,
-    model::{LinkEvent, Publication, Push, Reply, TokenState},
+    model::{Call, JournalEvent, LinkEvent, Now, Publication, Push, Reply, TokenState, Turn},
     mqtt::{self, Link, Publisher},
     signals::Signal,
     verkada::{self, Client, Permit, TokenHealth},
@@ -88,8 +88,10 @@ pub async fn run(
     let (status_sender, status) = watch::channel(bridge.status(now));
     let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
+    let (turns, _) = watch::channel(bridge.turn());
     let mut shell = Shell {
-        permit: Permit::new(link.freshness(), FRESH_LINK),
+        permit: Permit::new(link.freshness(), turns.subscribe(), FRESH_LINK),
+        turns,
         publisher: link.publisher(),
         bridge,
         store,
@@ -143,6 +145,8 @@ struct Shell<'a> {
     token: TokenState,
     log: &'a LogHandle,
     permit: Permit,
+    /// The turn in which calls that open may be sent.
+    turns: watch::Sender<Turn>,
     publisher: Publisher,
     replies: JoinSet<Reply>,
     /// What webhooks bring.
@@ -262,7 +266,9 @@ impl Shell<'_> {
     /// Takes from the core what it wants to happen, as far as there is room.
     fn pull(&mut self) {
         let now = clock::now();
-        while let Some(call) = self.bridge.next_call(now) {
+        // First, so that what a lockdown overtook is not written by a task that runs before this returns.
+        self.turns.send_if_modified(|turn| std::mem::replace(turn, self.bridge.turn()) != self.bridge.turn());
+        while let Some(call) = self.next_call(now) {
             let (client, permit) = (self.client.clone(), self.permit.clone());
             self.replies.spawn(async move { client.call(&call, &permit).await });
         }
@@ -274,6 +280,26 @@ impl Shell<'_> {
             *shown = status;
             changed
         });
+    }
+
+    /// The next call, once what is written down of it is durable.
+    fn next_call(&mut self, now: Now) -> Option<Call> {
+        loop {
+            let call = self.bridge.next_call(now);
+            let mut written = None;
+            while let Some(record) = self.bridge.next_record() {
+                written = Some(record.number);
+            }
+            match written {
+                Some(number) => self
+                    .bridge
+                    .handle(Input::Journal(JournalEvent::Written { number, head: String::new() }), now),
+                None => return call,
+            }
+            if call.is_some() {
+                return call;
+            }
+        }
     }
 
     fn remember(&mut self, now: Instant) {

@@ -75,6 +75,13 @@ impl Ids {
         self.forget(now.mono);
     }
 
+    /// Remembers the id of a command of an earlier run, which was admitted `age` ago.
+    pub(super) fn recall(&mut self, id: &str, action: Action, target: &Target, age: Duration, now: Now) {
+        // A clock that began after the command was admitted makes it younger: it is remembered for longer.
+        let mono = now.mono.checked_sub(age).unwrap_or(now.mono);
+        self.remember(id, action, target, Now { mono, ..now });
+    }
+
     /// Remembers what was reported of a command.
     pub(super) fn note(&mut self, report: &Report) {
         let repeats = matches!(report.reason, Some(Reason::Duplicate | Reason::IdConflict));

@@ -15,7 +15,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order},
     },
-    model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target},
+    model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -48,8 +48,13 @@ impl Bridge {
             Some(Destination::Refresh) if !message.retain => self.refresh(&List::ALL, now),
             Some(Destination::LogLevel) if !message.retain => self.hear_log_level(&message.payload),
             Some(Destination::Restart) if !message.retain => self.hear_restart(&message.payload, now),
+            Some(Destination::Acknowledge) if !message.retain => self.acknowledge(now),
             Some(
-                Destination::Refresh | Destination::LogLevel | Destination::Restart | Destination::Nowhere,
+                Destination::Refresh
+                | Destination::LogLevel
+                | Destination::Restart
+                | Destination::Acknowledge
+                | Destination::Nowhere,
             )
             | None => {
                 tracing::debug!(topic = ?message.topic, "a message that means nothing");
@@ -105,6 +110,7 @@ impl Bridge {
                     // A toggle may have been switched on since the list was read.
                     self.refresh(&[List::Doors], now);
                 }
+                self.raise_refused(&origin, refusal.reason, &refusal.message, now);
                 self.report(&Report::refusal(&origin, refusal, now.utc), now);
             }
         }
@@ -233,6 +239,12 @@ impl Bridge {
             }
             Target::Scenario(_) | Target::Door(_) => None,
         };
+        if passed.action.opens()
+            && let Some(cause) = self.records.broken()
+        {
+            let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
+            return Err(Refusal::refused(Reason::JournalUnavailable, text));
+        }
         // An activate is never held back, unless it only asks for a look at what is active already.
         if passed.action.opens() || believed == Some(ScenarioState::Active) {
             self.rates.admit(&origin.target, now.mono)?;
@@ -245,6 +257,9 @@ impl Bridge {
             Target::Scenario(scenario) => {
                 let wish = Wish { scenario, action: passed.action, deadline: passed.deadline };
                 let belief = Belief { state: believed, as_of: self.last_call };
+                if passed.action == Action::Activate {
+                    self.opening = Turn(self.opening.0 + 1);
+                }
                 Ok(self.commands.scenario(wish, origin.clone(), &belief, now))
             }
         }

@@ -4,6 +4,7 @@
 //! file or chance: time comes in as [`Now`], jitter from a seed.
 
 mod admission;
+mod alarm;
 mod announce;
 mod budget;
 mod calls;
@@ -22,6 +23,8 @@ mod problem;
 mod problems;
 mod publish;
 mod quiet;
+mod recall;
+mod records;
 mod register;
 mod report;
 mod retained;
@@ -29,6 +32,7 @@ mod roster;
 mod scenarios;
 mod seen;
 mod settings;
+mod settlement;
 mod slugs;
 mod view;
 mod webhooks;
@@ -42,6 +46,7 @@ use bytes::Bytes;
 
 use self::{
     admission::{Ids, Rates},
+    alarm::Alarms,
     announce::Announcements,
     budget::Budget,
     calls::Pending,
@@ -51,8 +56,10 @@ use self::{
     ghosts::Ghosts,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
+    records::Records,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
+    settlement::Settlements,
     webhooks::{Reliance, Webhooks},
 };
 pub use self::{
@@ -65,8 +72,8 @@ pub use self::{
 use crate::{
     hass::{Topics, payload},
     model::{
-        Action, Call, CallId, DoorId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, ScenarioId,
-        Target, TokenState,
+        Action, Call, CallId, DoorId, JournalEvent, LinkEvent, Now, Protocol, Publication, Push, Qos, Record,
+        Reply, ScenarioId, Target, TokenState, Turn,
     },
     rng::Rng,
 };
@@ -88,6 +95,8 @@ pub enum Input {
     Push(Push),
     /// The session token may have changed.
     Token(TokenState),
+    /// The journal wrote, or could not.
+    Journal(JournalEvent),
     /// The gateway is to stop: nothing new is taken on.
     Stop,
 }
@@ -101,6 +110,10 @@ pub enum Wake {
     Relock,
     /// A command may have become too old.
     Command,
+    /// Evidence of a command was waited for long enough.
+    Settlement,
+    /// An alarm is to be told again.
+    Alarm,
     /// Something may have gone stale.
     Stale,
     /// Home Assistant is to get everything again.
@@ -179,6 +192,13 @@ pub struct Bridge {
     doors: Doors,
     scenarios: Scenarios,
     commands: Commands,
+    /// Grows with each lockdown that is taken on.
+    opening: Turn,
+    records: Records,
+    settlements: Settlements,
+    alarms: Alarms,
+    /// What was wrong with a journal that was set aside at the start.
+    journal_replaced: Option<String>,
     ids: Ids,
     rates: Rates,
     books: Books,
@@ -232,6 +252,11 @@ impl Bridge {
             doors: Doors::new(settings.open_unproven_after),
             scenarios: Scenarios::default(),
             commands: Commands::new(rng.bits()),
+            opening: Turn::default(),
+            records: Records::default(),
+            settlements: Settlements::default(),
+            alarms: Alarms::remembered(memory.alarms.clone(), now),
+            journal_replaced: None,
             ids: Ids::default(),
             rates: Rates::default(),
             books: Books::default(),
@@ -272,6 +297,7 @@ impl Bridge {
         bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
         bridge.show_gateway(now);
+        bridge.show_alarms();
         bridge.sweep_leftovers(&memory);
         bridge
     }
@@ -283,6 +309,7 @@ impl Bridge {
             Input::Reply(reply) => self.take_reply(reply, now),
             Input::Push(push) => self.take_push(push, now),
             Input::Token(token) => self.hear_token(token),
+            Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
@@ -343,10 +370,21 @@ impl Bridge {
 
     /// The next call to make, if one is due and the vendor's budget has room for its lane.
     pub fn next_call(&mut self, now: Now) -> Option<Call> {
+        self.write_intents(now);
         self.next_scenario_call(Action::Activate, now)
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_read(now))
+    }
+
+    /// The next thing to write down. What opens waits until what is written of it is durable.
+    pub fn next_record(&mut self) -> Option<Record> {
+        self.records.next()
+    }
+
+    /// The present turn: a call that opens and was let go in an earlier one must not be sent any more.
+    pub const fn turn(&self) -> Turn {
+        self.opening
     }
 
     /// What the shell is to do with the process itself, if something.
@@ -373,6 +411,8 @@ impl Bridge {
             .chain(reads)
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
+            .chain(self.settlements.next_expiry().map(|at| (at, Wake::Settlement)))
+            .chain(self.alarms.next_repeat().map(|at| (at, Wake::Alarm)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.busy_at, Wake::Busy)])
             .chain(self.next_turn(now).map(|at| (at, Wake::Discovery)))
@@ -396,6 +436,7 @@ impl Bridge {
                 .chain(self.ghost_scenarios.ids())
                 .cloned()
                 .collect(),
+            alarms: self.alarms.raised().clone(),
             ..Memory::default()
         };
         self.announcements.remember(&mut memory);
@@ -423,6 +464,16 @@ impl Bridge {
                 && self.health.scenarios
                 && !self.has_publication()
                 && self.announcements.is_settled(),
+        }
+    }
+
+    fn hear_journal(&mut self, event: JournalEvent, now: Now) {
+        let broke = matches!(event, JournalEvent::Broken(_));
+        self.records.hear(event);
+        self.commands.note_durable(self.records.durable());
+        if broke {
+            let effects = self.commands.lose_journal(now);
+            self.perform(effects, now);
         }
     }
 

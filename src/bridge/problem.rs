@@ -27,12 +27,16 @@ pub(super) enum Problem {
     ApiUnreachable,
     /// One list cannot be read, and is out of date.
     ListUnreadable,
+    /// The journal cannot be written, so that nothing opens.
+    JournalUnavailable,
     /// The broker returns no heartbeat, so that no command runs.
     MqttUnproven,
     /// The key expires soon.
     KeyExpires,
     /// Elements of a list could not be read.
     ElementsLeftOut,
+    /// The journal of earlier runs could not be used and was set aside.
+    JournalReplaced,
 }
 
 impl Problem {
@@ -43,9 +47,11 @@ impl Problem {
             Self::PermissionMissing => "permission_missing",
             Self::ApiUnreachable => "api_unreachable",
             Self::ListUnreadable => "list_unreadable",
+            Self::JournalUnavailable => "journal_unavailable",
             Self::MqttUnproven => "mqtt_unproven",
             Self::KeyExpires => "key_expires",
             Self::ElementsLeftOut => "elements_left_out",
+            Self::JournalReplaced => "journal_replaced",
         }
     }
 }
@@ -103,6 +109,18 @@ impl Bridge {
                     say(Problem::ApiUnreachable, format!("the Verkada API does not serve: {text}"));
                 }
             }
+        }
+        if let Some(cause) = self.records.broken() {
+            say(
+                Problem::JournalUnavailable,
+                format!("nothing opens, because the journal cannot be written: {cause}"),
+            );
+        }
+        if let Some(cause) = &self.journal_replaced {
+            say(
+                Problem::JournalReplaced,
+                format!("a new journal was begun, and the old one kept aside: {cause}"),
+            );
         }
         if let Some(complaint) = self.link.complaint.as_ref().filter(|_| !self.health.commandable) {
             say(Problem::MqttUnproven, format!("no command runs, because {complaint}"));

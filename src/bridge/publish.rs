@@ -8,8 +8,10 @@ use super::{
     doors::LastCommand,
     poller::{List, Trouble},
     problems::Problem,
+    records::Draft,
     report::Report,
     retained::Rank,
+    settlement::Finding,
     view,
     webhooks::Reliance,
 };
@@ -27,6 +29,8 @@ impl Bridge {
         self.doors.expire(now);
         let effects = self.commands.expire(now);
         self.perform(effects, now);
+        self.settle_unknown(now);
+        self.tell_alarms(now);
         if self.scenarios.take_coverage_changed() {
             self.doors.cover(&self.scenarios.covered(), now);
         }
@@ -73,12 +77,41 @@ impl Bridge {
     /// Says what came of a command, and remembers it.
     pub(super) fn report(&mut self, report: &Report, now: Now) {
         self.ids.note(report);
+        self.record(report, now);
         if report.finished_at.is_some() {
             self.books.end(report.outcome);
             self.note_command(report, now);
         }
         log(report);
         self.say(report);
+        if report.outcome == Outcome::Unknown {
+            let settled = self.settlements.add(report, self.last_call, now);
+            self.resolve(settled, now);
+            self.seek_evidence(now);
+        }
+    }
+
+    /// Says what evidence tells afterwards of commands that had ended as unknown. They stay ended.
+    pub(super) fn resolve(&mut self, settled: Vec<(Report, Finding)>, now: Now) {
+        for (report, finding) in settled {
+            let note = report.resolve(finding);
+            self.ids.note(&note);
+            self.record(&note, now);
+            log(&note);
+            self.say(&note);
+        }
+    }
+
+    /// Writes down what is reported.
+    fn record(&mut self, report: &Report, now: Now) {
+        let draft = Draft {
+            stage: report.stage,
+            origin: &report.origin,
+            outcome: report.finished_at.map(|_| report.outcome),
+            reason: report.reason,
+            text: &report.message,
+        };
+        self.records.add(&draft, now.utc);
     }
 
     /// Publishes a result where its sender and everybody else looks for it.

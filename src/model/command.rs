@@ -124,6 +124,8 @@ pub enum Reason {
     RateLimited,
     /// The gateway is stopping.
     Stopping,
+    /// The journal cannot be written, and nothing opens without a record.
+    JournalUnavailable,
     /// The vendor refused the key or token.
     Unauthorized,
     /// The vendor refused the act: permission or toggle.
@@ -144,7 +146,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Retained,
         Self::LinkStale,
         Self::Malformed,
@@ -159,6 +161,7 @@ impl Reason {
         Self::Superseded,
         Self::RateLimited,
         Self::Stopping,
+        Self::JournalUnavailable,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
@@ -186,6 +189,7 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::RateLimited => "rate_limited",
             Self::Stopping => "stopping",
+            Self::JournalUnavailable => "journal_unavailable",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",

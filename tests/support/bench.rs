@@ -15,9 +15,9 @@ use verkada2mqtt::{
     bridge::{Birth, Bridge, CommandSettings, Input, Memory, Polls, Selection, Settings},
     hass::{Announcer, GatewayFacts, Style, Topics},
     model::{
-        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory, Level,
-        LinkEvent, Message, Now, Outcome, Protocol, Publication, Qos, Reply, Request, Scenario,
-        ScenarioState, Site, Trace, Unlocked,
+        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
+        JournalEvent, Level, LinkEvent, Message, Now, Outcome, Protocol, Publication, Qos, Record, Reply,
+        Request, Scenario, ScenarioState, Site, Trace, Unlocked,
     },
 };
 
@@ -152,7 +152,7 @@ pub(crate) fn line(publication: &Publication) -> String {
             word(&json["reason"])
         );
     }
-    if topic.ends_with("/event") {
+    if topic.ends_with("event") {
         return format!("{mark}{topic} {}", word(&json()["event_type"]));
     }
     format!("{mark}{topic} {text}")
@@ -163,7 +163,8 @@ fn is_diagnostic(topic: &str) -> bool {
     topic.strip_prefix("verkada/bridge/").is_some_and(|leaf| DIAGNOSTICS.contains(&leaf))
 }
 
-const DIAGNOSTICS: [&str; 9] = [
+const DIAGNOSTICS: [&str; 10] = [
+    "lockdown_alarm_attributes",
     "budget_left",
     "event_lag",
     "key_expires",
@@ -187,6 +188,10 @@ pub(crate) struct Bench {
     pub(crate) auto: bool,
     /// Whether the gateway's own diagnostics leave lines.
     pub(crate) diagnostics: bool,
+    /// Everything that was to be written down.
+    pub(crate) records: Vec<Record>,
+    /// Whether it is written at once.
+    pub(crate) journals: bool,
     /// Calls that wait for their reply.
     pub(crate) open: Vec<Call>,
     /// How many reads were answered.
@@ -221,6 +226,8 @@ impl Bench {
             events: Vec::new(),
             auto: true,
             diagnostics: false,
+            records: Vec::new(),
+            journals: true,
             open: Vec::new(),
             reads: BTreeMap::new(),
             published: Vec::new(),
@@ -381,11 +388,25 @@ impl Bench {
                 assert!(call.send_before > self.now.mono, "{call:?} comes too late");
                 self.take(call);
             }
+            moved |= self.keep_journal();
             if !moved {
                 break;
             }
         }
         self.check_books();
+    }
+
+    /// Lets the journal write what there is to write, unless it is held up; returns whether it wrote.
+    fn keep_journal(&mut self) -> bool {
+        let mut newest = None;
+        while let Some(record) = self.bridge.next_record() {
+            newest = Some(record.number);
+            self.records.push(record);
+        }
+        let Some(number) = newest.filter(|_| self.journals) else { return false };
+        let written = JournalEvent::Written { number, head: String::new() };
+        self.bridge.handle(Input::Journal(written), self.now);
+        true
     }
 
     fn take(&mut self, call: Call) {
