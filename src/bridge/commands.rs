@@ -703,6 +703,8 @@ impl Commands {
             task.barred = task.barred.or(Some(bar));
         }
         for (door, task) in self.unlocks.extract_if(.., |_, task| task.call.is_none()) {
+            // Nothing was done that the next press could repeat.
+            self.last_unlock.remove(&door);
             effects.push(Effect::NotUnlocked(door));
             effects.push(Effect::Report(bar.end(&task.origin, now)));
         }

@@ -84,7 +84,7 @@ impl Bridge {
         }
         log(report);
         self.say(report);
-        if report.outcome == Outcome::Unknown {
+        if report.is_open() {
             let settled = self.settlements.add(report, self.last_call, now);
             self.resolve(settled, now);
             self.seek_evidence(now);

@@ -89,6 +89,13 @@ impl Report {
         Self { stage: Stage::Refused, ..end }
     }
 
+    /// Whether evidence may yet tell what became of something that opens. After a newer command for the same scenario
+    /// none can.
+    pub(super) fn is_open(&self) -> bool {
+        let opens = matches!(self.origin.verb, Some(Verb::Unlock | Verb::Release));
+        opens && self.outcome == Outcome::Unknown && self.reason != Some(Reason::Superseded)
+    }
+
     /// Evidence settled a command that had ended as unknown. It stays ended; this is a note.
     pub(super) fn resolve(self, finding: Finding) -> Self {
         let message = match finding {

@@ -61,6 +61,8 @@ fn a_start_replaces_all_that_an_earlier_run_told() {
         "=bridge/budget_left 300",
         "=bridge/event_lag None",
         "=bridge/key_expires 2027-11-25T00:00:00Z",
+        "=bridge/lockdown_alarm OFF",
+        "=bridge/lockdown_alarm_attributes {\"scenarios\":[]}",
         "=bridge/log_level info",
         QUIET[0],
         QUIET[1],
