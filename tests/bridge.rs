@@ -1776,7 +1776,7 @@ fn both_styles_announce_the_same_entities() {
         .collect();
     let component: BTreeSet<String> = discovery(Style::Component).values().map(unique).collect();
     assert_eq!(device, component);
-    assert_eq!(device.len(), 15 + 2 * 6 + 2 + 2);
+    assert_eq!(device.len(), 18 + 2 * 6 + 2 + 2);
 }
 
 /// Only known keys, and no null but a name.
@@ -1831,7 +1831,9 @@ fn check_entity(topic: &str, platform: &str, entity: &Value) {
             "state_topic",
         ],
         "button" => &["command_template", "command_topic", "device_class", "payload_press", "retain"],
-        "binary_sensor" => &["device_class", "payload_off", "payload_on", "state_topic"],
+        "binary_sensor" => {
+            &["device_class", "json_attributes_topic", "payload_off", "payload_on", "state_topic"]
+        }
         "event" => &["event_types", "state_topic"],
         "sensor" => &[
             "device_class",
@@ -1949,7 +1951,7 @@ proptest! {
                 prop_assert!(entities.insert(entity["default_entity_id"].to_string()), "{}", entity["default_entity_id"]);
             }
         }
-        prop_assert_eq!(entities.len(), 2 * (15 + 6 * doors.len() + scenarios.len()));
+        prop_assert_eq!(entities.len(), 2 * (18 + 6 * doors.len() + scenarios.len()));
         for publication in &bench.published {
             let topic = &publication.topic;
             prop_assert!(topic.len() <= 200 && !topic.contains(['+', '#']) && !topic.chars().any(char::is_control));

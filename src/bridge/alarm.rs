@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{Bridge, commands::Alarming, records::Draft, report::Origin, retained::Rank, view};
 use crate::{
-    hass::{name, payload::Verb},
+    hass::{LOCKDOWN_NEWS, name, payload::Verb},
     model::{Action, Now, Publication, Qos, Reason, ScenarioId, ScenarioState, Stage, Target},
 };
 
@@ -119,11 +119,12 @@ enum News {
 impl News {
     /// The event type in Home Assistant.
     const fn word(self) -> &'static str {
+        let [raised, given_up, confirmed, acknowledged] = LOCKDOWN_NEWS;
         match self {
-            Self::Raised => "not_confirmed",
-            Self::GivenUp => "given_up",
-            Self::Confirmed => "confirmed",
-            Self::Acknowledged => "acknowledged",
+            Self::Raised => raised,
+            Self::GivenUp => given_up,
+            Self::Confirmed => confirmed,
+            Self::Acknowledged => acknowledged,
         }
     }
 }
