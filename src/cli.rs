@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::mpsc;
 
 use crate::{
-    app::{self, End, LockError, StateLock},
+    app::{self, End, LockError, State, StateLock},
     audit, check, clock,
     config::{self, Config, Environment, duration},
     demo, journal,
@@ -193,18 +193,24 @@ fn run(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure
             return Err(Failure { code: ALREADY_RUNNING, text: error.to_string() });
         }
         Err(error @ LockError::Unusable { .. }) => {
-            tracing::warn!("{error}; a second instance cannot be noticed, and nothing outlasts a restart");
+            tracing::warn!(
+                "{error}; a second instance cannot be noticed, nothing outlasts a restart, and no door is unlocked and no \
+                 scenario released, because nothing opens without a record"
+            );
             None
         }
     };
+    let lost = config.state_dir.clone();
     let signals = signals::listen()?;
-    block_on(serve(config, state.as_ref(), log, signals, || config::load(&path, environment)))
+    block_on(serve(config, state.as_ref().map_or(State::Lost(&lost), State::Held), log, signals, || {
+        config::load(&path, environment)
+    }))
 }
 
 /// Runs the gateway, with another configuration after each reload. One that cannot be run is told and put back.
 async fn serve(
     mut config: Config,
-    state: Option<&StateLock>,
+    state: State<'_>,
     log: LogHandle,
     mut signals: mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, config::Report>,

@@ -119,7 +119,15 @@ impl Bridge {
                         Err(misfit())
                     }
                 });
-                let effects = self.commands.finish_scenario(&scenario, reply.id, self.last_call, result, now);
+                let effects = match self.commands.finish_replaced(&scenario, reply.id, self.last_call, now) {
+                    Some(effect) => {
+                        if let Err(Fault::RateLimited { after, .. }) = &result {
+                            self.budget.close(*after, now.mono);
+                        }
+                        vec![effect]
+                    }
+                    None => self.commands.finish_scenario(&scenario, reply.id, result, now),
+                };
                 self.perform(effects, now);
             }
             Pending::Late => {

@@ -100,6 +100,9 @@ struct ScenarioTask {
     attempts: u32,
     /// As for an unlock; only for a release, since an activate waits for no disk.
     intent: Option<RecordNumber>,
+    /// Reads up to this one prove nothing: they may have been answered before the effect of a request that this task
+    /// overtook.
+    blind: CallId,
     /// Whether a request may have reached the vendor.
     sent: bool,
     /// Whether it was told that it is not done yet.
@@ -309,6 +312,7 @@ impl Commands {
             step,
             attempts: 0,
             intent: None,
+            blind: CallId(0),
             sent: false,
             told: false,
             barred: None,
@@ -327,6 +331,7 @@ impl Commands {
             step: Step::Confirm { after: CallId(0), until: now.mono + CONFIRM_UNCLEAR },
             attempts: 0,
             intent: None,
+            blind: CallId(0),
             sent: true,
             told: false,
             barred: None,
@@ -470,32 +475,35 @@ impl Commands {
         effects
     }
 
-    /// The reply to an activate or release; `newest` is the newest call so far.
-    pub(super) fn finish_scenario(
+    /// The reply to an activate or release that a newer command replaced, if it is one; `newest` is the newest call so far.
+    pub(super) fn finish_replaced(
         &mut self,
         scenario: &ScenarioId,
         call: CallId,
         newest: CallId,
+        now: Now,
+    ) -> Option<Effect> {
+        let calls = self.orphans.get_mut(scenario)?;
+        if !calls.remove(&call) {
+            return None;
+        }
+        if calls.is_empty() {
+            self.orphans.remove(scenario);
+        }
+        if let Some(task) = self.scenarios.get_mut(scenario) {
+            task.blind = newest;
+        }
+        Some(Effect::ReadScenarios(now.mono))
+    }
+
+    /// The reply to an activate or release.
+    pub(super) fn finish_scenario(
+        &mut self,
+        scenario: &ScenarioId,
+        call: CallId,
         result: Result<(), Fault>,
         now: Now,
     ) -> Vec<Effect> {
-        if let Some(calls) = self.orphans.get_mut(scenario)
-            && calls.remove(&call)
-        {
-            if calls.is_empty() {
-                self.orphans.remove(scenario);
-            }
-            if let Some(task) = self.scenarios.get_mut(scenario)
-                && let Step::Confirm { after, .. } = &mut task.step
-            {
-                *after = newest;
-            }
-            let mut effects = vec![Effect::ReadScenarios(now.mono)];
-            if let Err(Fault::RateLimited { after, .. }) = result {
-                effects.push(Effect::RateLimited(after));
-            }
-            return effects;
-        }
         let Some(mut task) = self.scenarios.remove(scenario) else { return Vec::new() };
         let pause = self.pause(task.attempts);
         let mut effects = Vec::new();
@@ -508,17 +516,9 @@ impl Commands {
             }
             Err(fault) => fault,
         };
-        let given_up = !matches!(
-            fault,
-            Fault::NotSent(_)
-                | Fault::RateLimited { .. }
-                | Fault::Rejected(_)
-                | Fault::Unclear(_)
-                | Fault::Malformed(_)
-        );
         if task.action == Action::Activate {
             tracing::error!(scenario_id = %scenario, attempt = task.attempts, cause = %fault, "an activate failed");
-            effects.push(alarm(scenario, &task.origin, fault.to_string(), given_up));
+            effects.push(alarm(scenario, &task.origin, fault.to_string(), is_final(&fault)));
         }
         if let Fault::RateLimited { after, .. } = &fault {
             effects.push(Effect::RateLimited(*after));
@@ -574,7 +574,7 @@ impl Commands {
         let mut rng = self.rng.clone();
         for (id, task) in &mut self.scenarios {
             let Step::Confirm { after, until } = task.step else { continue };
-            if read <= after {
+            if read <= after.max(task.blind) {
                 continue;
             }
             if self.orphans.contains_key(id) {
@@ -782,6 +782,18 @@ impl Commands {
     fn pause(&mut self, attempts: u32) -> Duration {
         let ceiling = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(4)).min(MAX_PAUSE);
         self.rng.between(ceiling / 2, ceiling)
+    }
+}
+
+/// Whether an activate is not tried again after this.
+const fn is_final(fault: &Fault) -> bool {
+    match fault {
+        Fault::NotSent(_)
+        | Fault::RateLimited { .. }
+        | Fault::Rejected(_)
+        | Fault::Unclear(_)
+        | Fault::Malformed(_) => false,
+        Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NotFound(_) => true,
     }
 }
 

@@ -471,6 +471,10 @@ impl Bridge {
         let broke = matches!(event, JournalEvent::Broken(_));
         self.records.hear(event);
         self.commands.note_durable(self.records.durable());
+        if let Some(head) = self.records.head() {
+            // Whoever keeps what is published can tell later whether the journal was rewritten.
+            self.show(Rank::State, self.topics.bridge("journal_head"), head.to_owned());
+        }
         if broke {
             let effects = self.commands.lose_journal(now);
             self.perform(effects, now);

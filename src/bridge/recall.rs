@@ -1,6 +1,6 @@
 //! What the journal of an earlier run tells: ids that were used, and commands that nobody saw the end of.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -23,8 +23,7 @@ impl Bridge {
         self.journal_replaced = past.replaced;
         let newest = newest_of_each(&past.commands);
         for command in past.commands {
-            let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
-            self.ids.recall(&command.id, command.action, &command.target, age, now);
+            self.ids.recall(&command, now);
             match &command.end {
                 Some(end) => self.ids.note(&end_of_past(&command, end)),
                 None => self.end_past(&command, &newest, now),

@@ -163,7 +163,8 @@ fn is_diagnostic(topic: &str) -> bool {
     topic.strip_prefix("verkada/bridge/").is_some_and(|leaf| DIAGNOSTICS.contains(&leaf))
 }
 
-const DIAGNOSTICS: [&str; 10] = [
+const DIAGNOSTICS: [&str; 11] = [
+    "journal_head",
     "lockdown_alarm_attributes",
     "budget_left",
     "event_lag",
