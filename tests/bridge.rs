@@ -13,6 +13,8 @@ mod log;
 mod memory;
 #[path = "bridge/safety.rs"]
 mod safety;
+#[path = "bridge/securing.rs"]
+mod securing;
 #[path = "bridge/staleness.rs"]
 mod staleness;
 #[path = "bridge/truth.rs"]

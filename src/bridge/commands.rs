@@ -198,6 +198,8 @@ pub(super) struct Commands {
     unlocks: BTreeMap<DoorId, UnlockTask>,
     last_unlock: BTreeMap<DoorId, Instant>,
     scenarios: BTreeMap<ScenarioId, ScenarioTask>,
+    /// When a lockdown was last taken on, for each scenario.
+    activated: BTreeMap<ScenarioId, Instant>,
     /// Calls whose task was replaced: until their reply, no read proves what they will have done.
     orphans: BTreeMap<ScenarioId, BTreeSet<CallId>>,
     /// The newest record that is durable.
@@ -211,6 +213,7 @@ impl Commands {
             unlocks: BTreeMap::new(),
             last_unlock: BTreeMap::new(),
             scenarios: BTreeMap::new(),
+            activated: BTreeMap::new(),
             orphans: BTreeMap::new(),
             durable: RecordNumber(0),
             rng: Rng::new(seed),
@@ -290,6 +293,7 @@ impl Commands {
             )));
         }
         if action == Action::Activate {
+            self.activated.insert(scenario.clone(), now.mono);
             effects.extend(self.bar_opening(Bar::Activated, now));
         }
         effects.push(Effect::Report(Report::accepted(
@@ -338,6 +342,17 @@ impl Commands {
         };
         self.scenarios.insert(scenario, task);
         vec![Effect::ReadScenarios(now.mono)]
+    }
+
+    /// A lockdown was taken on then, by an earlier run.
+    pub(super) fn recall_activate(&mut self, scenario: &ScenarioId, at: Instant) {
+        let known = self.activated.entry(scenario.clone()).or_insert(at);
+        *known = at.max(*known);
+    }
+
+    /// When a lockdown of the scenario was last taken on.
+    pub(super) fn activated_at(&self, scenario: &ScenarioId) -> Option<Instant> {
+        self.activated.get(scenario).copied()
     }
 
     /// Opening commands that could be sent now if it were written down that they are.

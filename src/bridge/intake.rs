@@ -6,14 +6,16 @@ use super::{
     Bridge,
     admission::Repeat,
     commands::{Belief, Effect, Wish},
+    copies::Line,
     gate::{self, Facts, Passed, Refusal, TargetFacts},
+    links::Bound,
     poller::List,
     report::{Origin, Report, Response},
 };
 use crate::{
     hass::{
         Destination,
-        payload::{Kind, Malformed, Order},
+        payload::{Kind, Malformed, Order, Verb},
     },
     model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target, Turn},
 };
@@ -25,6 +27,8 @@ const BIRTH_PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two readings that somebody asks for from outside.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long after a lockdown was taken on the broker may deliver it again, because a crash came before we acknowledged it.
+const REDELIVERED_WITHIN: Duration = Duration::from_mins(2);
 /// How long a warning of a retained command counts for its topic.
 const RETAINED_WARNING_LASTS: Duration = Duration::from_hours(1);
 /// For how many topics such warnings are remembered; beyond it none are given.
@@ -38,11 +42,13 @@ impl Bridge {
         }
         match self.topics.destination(&message.topic) {
             Some(Destination::Door(id)) => match id.parse() {
-                Ok(id) => self.command(Kind::Door, Target::Door(id), message, now),
+                Ok(id) => self.command(Target::Door(id), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible door; refused"),
             },
             Some(Destination::Scenario(id)) => match id.parse() {
-                Ok(id) => self.command(Kind::Scenario, Target::Scenario(id), message, now),
+                // The copy on the securing connection may have come first.
+                Ok(_) if may_come_twice(message) && self.copies.is_copy(Line::Main, message, false) => {}
+                Ok(id) => self.command(Target::Scenario(id), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
             },
             Some(Destination::Refresh) if !message.retain => self.refresh(&List::ALL, now),
@@ -60,6 +66,41 @@ impl Bridge {
                 tracing::debug!(topic = ?message.topic, "a message that means nothing");
             }
         }
+    }
+
+    /// On the securing connection: a lockdown is taken on whichever connection brings it first. Everything else is left to
+    /// the main one, unless the broker kept it while the gateway was away: then its sender is told.
+    pub(super) fn hear_securing_message(&mut self, message: &Message, now: Now) {
+        let Some(Destination::Scenario(id)) = self.topics.destination(&message.topic) else { return };
+        let Ok(id) = id.parse() else { return };
+        let kept = message.echo_sent_at.is_none() && matches!(self.securing.bound(), Bound::Heard(_));
+        let order = Order::read(Kind::Scenario, &message.payload).ok();
+        let verb = order.as_ref().map(|order| order.verb);
+        let concerns = verb == Some(Verb::Activate) || (kept && verb == Some(Verb::Release));
+        if !concerns || self.copies.is_copy(Line::Securing, message, kept) {
+            return;
+        }
+        let target = Target::Scenario(id);
+        if kept
+            && message.dup
+            && order.is_some_and(|order| order.id.is_none())
+            && self.was_activated(&target, now)
+        {
+            tracing::info!(
+                target = target.path(),
+                "the broker delivers a lockdown again that was taken on before"
+            );
+            return;
+        }
+        self.command(target, message, Line::Securing, now);
+    }
+
+    /// Whether a lockdown of the scenario was taken on a short while ago.
+    fn was_activated(&self, target: &Target, now: Now) -> bool {
+        let Target::Scenario(id) = target else { return false };
+        self.commands
+            .activated_at(id)
+            .is_some_and(|at| now.mono.saturating_duration_since(at) < REDELIVERED_WITHIN)
     }
 
     fn hear_birth(&mut self, message: &Message, now: Now) {
@@ -86,15 +127,19 @@ impl Bridge {
         }
     }
 
-    fn command(&mut self, kind: Kind, target: Target, message: &Message, now: Now) {
+    fn command(&mut self, target: Target, message: &Message, line: Line, now: Now) {
         if message.retain && message.payload.is_empty() {
             // Somebody clears a retained command.
             return;
         }
         self.books.receive();
+        let kind = match &target {
+            Target::Door(_) => Kind::Door,
+            Target::Scenario(_) => Kind::Scenario,
+        };
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
-        let passed = gate::judge(message, order, &self.facts(&origin.target), now);
+        let passed = gate::judge(message, order, &self.facts(&origin.target, line), now);
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
@@ -180,7 +225,7 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts(&self, target: &Target) -> Facts<'_> {
+    fn facts(&self, target: &Target, line: Line) -> Facts<'_> {
         let target = match target {
             Target::Door(id) => self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| {
                 TargetFacts::Door { door, settings: self.settings.door_settings.get(id) }
@@ -190,7 +235,10 @@ impl Bridge {
         };
         Facts {
             stopping: self.stopping,
-            session_since: self.link.session_since,
+            bound: match line {
+                Line::Main => self.link.bound(),
+                Line::Securing => self.securing.bound(),
+            },
             allowed: &self.settings.commands,
             target,
         }
@@ -264,4 +312,10 @@ impl Bridge {
             }
         }
     }
+}
+
+/// Whether the securing connection may take the message on as well.
+fn may_come_twice(message: &Message) -> bool {
+    Order::read(Kind::Scenario, &message.payload)
+        .is_ok_and(|order| matches!(order.verb, Verb::Activate | Verb::Release))
 }

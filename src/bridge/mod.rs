@@ -10,12 +10,14 @@ mod budget;
 mod calls;
 mod changeover;
 mod commands;
+mod copies;
 mod discovery;
 mod doors;
 mod gate;
 mod gateway;
 mod ghosts;
 mod intake;
+mod links;
 mod memory;
 mod poller;
 mod position;
@@ -38,7 +40,7 @@ mod view;
 mod webhooks;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -51,9 +53,11 @@ use self::{
     budget::Budget,
     calls::Pending,
     commands::Commands,
+    copies::Copies,
     doors::Doors,
     gateway::Gateway,
     ghosts::Ghosts,
+    links::Link,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
     records::Records,
@@ -72,14 +76,12 @@ pub use self::{
 use crate::{
     hass::{Topics, payload},
     model::{
-        Action, Call, CallId, DoorId, JournalEvent, LinkEvent, Now, Protocol, Publication, Push, Qos, Record,
-        Reply, ScenarioId, Target, TokenState, Turn,
+        Action, Call, CallId, DoorId, JournalEvent, LinkEvent, Now, Protocol, Publication, Push, Qos,
+        Receipt, Record, RecordNumber, Reply, ScenarioId, Target, TokenState, Turn,
     },
     rng::Rng,
 };
 
-/// How long a proven link may be unproven before what can be commanded is shown as unavailable.
-const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
 /// How often what changes all the time is published: not with each reading, so that a reading that changed nothing
 /// publishes nothing.
 const BUSY_EVERY: Duration = Duration::from_mins(1);
@@ -87,8 +89,10 @@ const BUSY_EVERY: Duration = Duration::from_mins(1);
 /// Everything that can move the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Something happened on the MQTT link.
+    /// Something happened on the main connection to the broker.
     Link(LinkEvent),
+    /// Something happened on the connection that carries only scenarios.
+    Securing(LinkEvent),
     /// A call got its reply.
     Reply(Reply),
     /// A webhook brought something.
@@ -126,11 +130,14 @@ pub enum Wake {
 
 /// What others may know of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Status {
     /// The protocol of the present MQTT session, if there is one.
     pub mqtt: Option<Protocol>,
     /// Whether a heartbeat came back in it.
     pub mqtt_proven: bool,
+    /// Whether a heartbeat came back on the connection that carries only scenarios.
+    pub securing_proven: bool,
     /// Whether the vendor's API answers.
     pub api: bool,
     /// What is wrong with it, if something is.
@@ -147,27 +154,6 @@ pub struct Status {
     pub settled: bool,
 }
 
-#[derive(Debug, Default)]
-struct Link {
-    session_since: Option<Instant>,
-    protocol: Option<Protocol>,
-    proven: bool,
-    unproven_since: Option<Instant>,
-    /// Why no heartbeat comes back, as long as none does.
-    complaint: Option<String>,
-}
-
-impl Link {
-    /// Whether commands can be expected to arrive and be fresh.
-    fn is_commandable(&self, now: Instant) -> bool {
-        self.session_since.is_some()
-            && (self.proven
-                || self
-                    .unproven_since
-                    .is_some_and(|since| now.saturating_duration_since(since) < UNPROVEN_LASTS))
-    }
-}
-
 /// Whether the vendor's API is shown as online, and what was last logged of it.
 #[derive(Debug, Default)]
 struct Api {
@@ -177,9 +163,13 @@ struct Api {
 }
 
 /// What decides availability, compared after each input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Health {
+    /// Whether commands arrive on the main connection.
     commandable: bool,
+    /// Whether a lockdown arrives, on either connection.
+    securable: bool,
     doors: bool,
     scenarios: bool,
 }
@@ -217,6 +207,10 @@ pub struct Bridge {
     /// Whether other doors or scenarios are shown than was remembered.
     shown_changed: bool,
     link: Link,
+    securing: Link,
+    copies: Copies,
+    /// Acknowledgements that wait until all that was written down before them is durable.
+    receipts: VecDeque<(RecordNumber, Receipt)>,
     health: Health,
     api: Api,
     calls: BTreeMap<CallId, Pending>,
@@ -272,7 +266,10 @@ impl Bridge {
             shown_changed: memory.base_topic != topics.base(),
             announcements,
             link: Link::default(),
-            health: Health { commandable: false, doors: false, scenarios: false },
+            securing: Link::default(),
+            copies: Copies::default(),
+            receipts: VecDeque::new(),
+            health: Health::default(),
             api: Api::default(),
             lists_quiet: BTreeMap::new(),
             lists_told: BTreeSet::new(),
@@ -306,6 +303,7 @@ impl Bridge {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Link(event) => self.hear_link(event, now),
+            Input::Securing(event) => self.hear_securing(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
             Input::Push(push) => self.take_push(push, now),
             Input::Token(token) => self.hear_token(token),
@@ -387,6 +385,12 @@ impl Bridge {
         self.opening
     }
 
+    /// The next message to acknowledge on the securing connection: what came of it is durable, or cannot be written.
+    pub fn next_receipt(&mut self) -> Option<Receipt> {
+        let (durable, broken) = (self.records.durable(), self.records.broken().is_some());
+        self.receipts.pop_front_if(|(number, _)| *number <= durable || broken).map(|(_, receipt)| receipt)
+    }
+
     /// What the shell is to do with the process itself, if something.
     pub fn next_request(&mut self) -> Option<ShellRequest> {
         self.gateway.next_request()
@@ -402,8 +406,9 @@ impl Bridge {
         });
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
+        let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
         let unproven =
-            self.link.unproven_since.filter(|_| self.health.commandable).map(|since| since + UNPROVEN_LASTS);
+            unproven.into_iter().chain(self.securing.lapses_at().filter(|_| self.health.securable));
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
         let stale = stale.map(|at| (at, Wake::Stale));
@@ -454,6 +459,7 @@ impl Bridge {
         Status {
             mqtt: self.link.protocol,
             mqtt_proven: self.link.proven,
+            securing_proven: self.securing.proven,
             api: self.api.online,
             api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
             doors: self.doors.count(),
@@ -482,38 +488,33 @@ impl Bridge {
     }
 
     fn hear_link(&mut self, event: LinkEvent, now: Now) {
+        self.link.hear(&event, now.mono);
         match event {
-            LinkEvent::Up { protocol, max_packet } => {
-                self.link = Link {
-                    session_since: Some(now.mono),
-                    protocol: Some(protocol),
-                    proven: false,
-                    unproven_since: None,
-                    complaint: None,
-                };
+            LinkEvent::Up { max_packet, .. } => {
                 self.retained.begin_session();
                 if self.announcements.begin_session(max_packet) {
                     self.announce_all();
                 }
             }
-            LinkEvent::Proven => {
-                self.link.proven = true;
-                self.link.unproven_since = None;
-                self.link.complaint = None;
+            LinkEvent::Message(message) | LinkEvent::Waiting(message, _) => self.hear_message(&message, now),
+            LinkEvent::Down(_) => self.announcements.end_session(),
+            LinkEvent::Resumed { .. } | LinkEvent::Proven | LinkEvent::Unproven(_) => {}
+        }
+    }
+
+    fn hear_securing(&mut self, event: LinkEvent, now: Now) {
+        self.securing.hear(&event, now.mono);
+        match event {
+            LinkEvent::Message(message) => self.hear_securing_message(&message, now),
+            LinkEvent::Waiting(message, receipt) => {
+                self.hear_securing_message(&message, now);
+                self.receipts.push_back((self.records.last(), receipt));
             }
-            LinkEvent::Unproven(complaint) => {
-                self.link.complaint.get_or_insert(complaint);
-                if std::mem::take(&mut self.link.proven) {
-                    self.link.unproven_since = Some(now.mono);
-                }
-            }
-            LinkEvent::Message(message) => self.hear_message(&message, now),
-            // Of the securing connection only.
-            LinkEvent::Resumed { .. } | LinkEvent::Waiting(..) => {}
-            LinkEvent::Down(_) => {
-                self.link = Link::default();
-                self.announcements.end_session();
-            }
+            LinkEvent::Up { .. }
+            | LinkEvent::Resumed { .. }
+            | LinkEvent::Proven
+            | LinkEvent::Unproven(_)
+            | LinkEvent::Down(_) => {}
         }
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum Problem {
     JournalUnavailable,
     /// The broker returns no heartbeat, so that no command runs.
     MqttUnproven,
+    /// The connection for lockdowns returns no heartbeat.
+    SecuringUnproven,
     /// The key expires soon.
     KeyExpires,
     /// Elements of a list could not be read.
@@ -49,6 +51,7 @@ impl Problem {
             Self::ListUnreadable => "list_unreadable",
             Self::JournalUnavailable => "journal_unavailable",
             Self::MqttUnproven => "mqtt_unproven",
+            Self::SecuringUnproven => "securing_unproven",
             Self::KeyExpires => "key_expires",
             Self::ElementsLeftOut => "elements_left_out",
             Self::JournalReplaced => "journal_replaced",
@@ -122,8 +125,13 @@ impl Bridge {
                 format!("a new journal was begun, and the old one kept aside: {cause}"),
             );
         }
-        if let Some(complaint) = self.link.complaint.as_ref().filter(|_| !self.health.commandable) {
+        if let Some(complaint) = self.link.complaint().filter(|_| !self.health.commandable) {
             say(Problem::MqttUnproven, format!("no command runs, because {complaint}"));
+        }
+        if let Some(complaint) = self.securing.complaint().filter(|_| !self.securing.is_commandable(now.mono))
+        {
+            let text = "a lockdown has no connection of its own and may be held up by other messages";
+            say(Problem::SecuringUnproven, format!("{text}, because {complaint}"));
         }
         if let Some(sentence) = self.expiry(now) {
             say(Problem::KeyExpires, sentence);

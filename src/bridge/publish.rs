@@ -165,8 +165,10 @@ impl Bridge {
         let fresh = |list| self.poller.is_fresh(list, now);
         // Where the key may not read events there is no evidence to go stale, and the doors are still there.
         let events = fresh(List::Events) || self.poller.is_barred(List::Events);
+        let commandable = self.link.is_commandable(now.mono);
         let health = Health {
-            commandable: self.link.is_commandable(now.mono),
+            commandable,
+            securable: commandable || self.securing.is_commandable(now.mono),
             doors: fresh(List::Doors) && events,
             scenarios: fresh(List::Scenarios),
         };
@@ -183,7 +185,7 @@ impl Bridge {
         if (old.commandable, old.doors) != (health.commandable, health.doors) {
             self.doors.touch_all();
         }
-        if (old.commandable, old.scenarios) != (health.commandable, health.scenarios) {
+        if (old.securable, old.scenarios) != (health.securable, health.scenarios) {
             self.scenarios.touch_all();
         }
     }
@@ -239,7 +241,7 @@ impl Bridge {
 
     fn show_scenario(&mut self, id: &ScenarioId) {
         let Some(record) = self.scenarios.get(id) else { return };
-        let online = self.health.commandable && self.health.scenarios;
+        let online = self.health.securable && self.health.scenarios;
         let state = view::scenario_word(&record.scenario.state);
         let attributes = view::scenario_attributes(record, &self.doors);
         let target = Target::Scenario(id.clone());

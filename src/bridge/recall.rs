@@ -1,6 +1,6 @@
 //! What the journal of an earlier run tells: ids that were used, and commands that nobody saw the end of.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -24,6 +24,12 @@ impl Bridge {
         let newest = newest_of_each(&past.commands);
         for command in past.commands {
             self.ids.recall(&command, now);
+            if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
+                let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
+                if let Some(at) = now.mono.checked_sub(age) {
+                    self.commands.recall_activate(scenario, at);
+                }
+            }
             match &command.end {
                 Some(end) => self.ids.note(&end_of_past(&command, end)),
                 None => self.end_past(&command, &newest, now),

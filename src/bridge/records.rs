@@ -79,6 +79,11 @@ impl Records {
         self.durable
     }
 
+    /// The newest record.
+    pub(super) const fn last(&self) -> RecordNumber {
+        self.last
+    }
+
     /// Why nothing can be written.
     pub(super) fn broken(&self) -> Option<&str> {
         self.broken.as_deref()

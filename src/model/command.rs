@@ -107,6 +107,9 @@ pub enum Reason {
     Retained,
     /// The age of the message cannot be bounded: no heartbeat of ours came back in time.
     LinkStale,
+    /// The broker kept the message while the gateway was away, for longer than a lockdown may wait or for an unknown time,
+    /// or it is no lockdown.
+    ResumedSession,
     /// The payload is none of the documented forms.
     Malformed,
     /// No door or scenario has this id.
@@ -153,9 +156,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Retained,
         Self::LinkStale,
+        Self::ResumedSession,
         Self::Malformed,
         Self::UnknownTarget,
         Self::NotAllowed,
@@ -184,6 +188,7 @@ impl Reason {
         match self {
             Self::Retained => "retained",
             Self::LinkStale => "link_stale",
+            Self::ResumedSession => "resumed_session",
             Self::Malformed => "malformed",
             Self::UnknownTarget => "unknown_target",
             Self::NotAllowed => "not_allowed",

@@ -178,6 +178,7 @@ const DIAGNOSTICS: [&str; 11] = [
 ];
 
 /// The core under a fake clock.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Bench {
     pub(crate) bridge: Bridge,
     pub(crate) now: Now,
@@ -276,6 +277,11 @@ impl Bench {
         change(&mut message);
         self.fed += 1;
         self.link(LinkEvent::Message(message));
+    }
+
+    /// A command that is fed in another way than by [`Bench::command`].
+    pub(crate) const fn count_command(&mut self) {
+        self.fed += 1;
     }
 
     pub(crate) fn message(&self, topic: &str, payload: &str) -> Message {
