@@ -15,7 +15,10 @@ use std::{
 
 use jiff::Timestamp;
 
-use self::{controllers::Controllers, overlay::OwnUnlocks};
+use self::{
+    controllers::{Change, Controllers, Heard},
+    overlay::OwnUnlocks,
+};
 pub(super) use self::{
     evidence::{Lock, Source},
     record::{Choices, LastCommand, LastEvent, Record},
@@ -116,16 +119,24 @@ impl Doors {
     ) {
         let complete = list.skipped.is_empty();
         let listed: BTreeSet<DoorId> = list.items.iter().map(|door| door.id.clone()).collect();
+        let mut wired = Vec::new();
         for door in list.items.into_iter().filter(|door| takes.takes(&door.id)) {
             let id = door.id.clone();
             self.unlisted.retain(|waiting| *waiting != id);
             let record = self.records.entry(id.clone()).or_insert_with(|| Record::new(self.open_believed));
             if record.door.as_ref() != Some(&door) {
                 record.choices = choices(&id);
+                if let Some(controller) = &door.controller {
+                    wired.push((controller.id.clone(), std::mem::take(&mut record.nameless)));
+                }
                 record.door = Some(door);
                 self.announced.insert(id.clone());
                 self.changed.insert(id);
             }
+        }
+        for (controller, heard) in wired {
+            let change = self.controllers.join(&controller, heard);
+            self.show_wired(&controller, change);
         }
         if !complete {
             return;
@@ -143,17 +154,23 @@ impl Doors {
     pub(super) fn apply(&mut self, event: &AccessEvent, now: Now) {
         let at = event.at.min(now.utc);
         let wired_to = |id| self.controller_of(id);
-        if let Some(controller) = event.controller.clone().or_else(|| event.door.as_ref().and_then(wired_to))
-        {
-            self.hear_controller(event.kind, &controller, at);
+        let controller = event.controller.clone().or_else(|| event.door.as_ref().and_then(wired_to));
+        if let Some(controller) = &controller {
+            self.hear_controller(event.kind, controller, at);
         }
         let Some(id) = &event.door else { return };
         let void = self.uncovered.get(id).is_some_and(|ended| at <= *ended);
         let Some(record) = self.record_for_evidence(id) else { return };
         let (before, told) = (record.face(), (record.tells_tamper, record.tells_fire));
         record.take(event, at, void, now);
-        let changed = before != record.face();
-        let tells = record.door.is_some() && told != (record.tells_tamper, record.tells_fire);
+        let mut changed = before != record.face();
+        let mut tells = told != (record.tells_tamper, record.tells_fire);
+        if controller.is_none() {
+            let change = record.nameless.hear(event.kind, at);
+            changed |= change.shown;
+            tells |= change.tells_fire;
+        }
+        let tells = tells && record.door.is_some();
         if changed {
             self.changed.insert(id.clone());
         }
@@ -163,19 +180,17 @@ impl Doors {
         self.time(id);
     }
 
-    /// Whether the controller of the door is known to be out of reach.
+    /// Whether the controller of a listed door is known to be out of reach.
     pub(super) fn is_cut_off(&self, door: &Door) -> bool {
-        door.controller.as_ref().is_some_and(|controller| self.controllers.is_lost(&controller.id))
+        let record = self.records.get(&door.id);
+        record.and_then(|record| self.controller_heard(door, record)).is_some_and(Heard::is_lost)
     }
 
     /// What is known of a problem of a listed door, its controller's fire alarm included.
     pub(super) fn problem(&self, door: &Door, record: &Record, problem: Problem) -> Option<bool> {
         let own = record.problem(problem);
         match problem {
-            Problem::Fire => {
-                let controller = door.controller.as_ref();
-                Alarm::either(own, controller.and_then(|controller| self.controllers.fire(&controller.id)))
-            }
+            Problem::Fire => Alarm::either(own, self.controller_heard(door, record).and_then(Heard::fire)),
             Problem::HeldOpen | Problem::ForcedOpen | Problem::Tamper => own,
         }
     }
@@ -186,9 +201,7 @@ impl Doors {
             Problem::HeldOpen | Problem::ForcedOpen => true,
             Problem::Tamper => record.tells_tamper,
             Problem::Fire => {
-                let controller = door.controller.as_ref();
-                record.tells_fire
-                    || controller.is_some_and(|controller| self.controllers.tells_fire(&controller.id))
+                record.tells_fire || self.controller_heard(door, record).is_some_and(Heard::tells_fire)
             }
         }
     }
@@ -229,6 +242,8 @@ impl Doors {
     pub(super) fn unlocked(&mut self, id: &DoorId, duration: Option<Duration>, now: Now) -> Instant {
         if let Some(controller) = self.controller_of(id) {
             self.hear_controller(EventKind::Unlocked, &controller, now.utc);
+        } else if let Some(record) = self.records.get_mut(id) {
+            record.nameless.hear(EventKind::Unlocked, now.utc);
         }
         let until = match self.records.get_mut(id) {
             Some(record) => record.own.succeed(duration, now),
@@ -301,6 +316,13 @@ impl Doors {
         self.listed(id)?.0.controller.as_ref().map(|controller| controller.id.clone())
     }
 
+    fn controller_heard<'a>(&'a self, door: &Door, record: &'a Record) -> Option<&'a Heard> {
+        match &door.controller {
+            Some(controller) => self.controllers.get(&controller.id),
+            None => Some(&record.nameless),
+        }
+    }
+
     /// The listed doors that are wired to a controller.
     fn wired_to(&self, controller: &ControllerId) -> Vec<DoorId> {
         let of = |door: &Door| door.controller.as_ref().is_some_and(|wired| wired.id == *controller);
@@ -343,6 +365,11 @@ impl Doors {
 
     fn hear_controller(&mut self, kind: EventKind, controller: &ControllerId, at: Timestamp) {
         let change = self.controllers.hear(kind, controller, at);
+        self.show_wired(controller, change);
+    }
+
+    /// What was heard of a controller changes what is shown of its doors.
+    fn show_wired(&mut self, controller: &ControllerId, change: Change) {
         if change.shown {
             let wired = self.wired_to(controller);
             if change.tells_fire {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{
+    controllers::Heard,
     evidence::{Evidence, Proof, Shown},
     overlay::OwnUnlocks,
 };
@@ -56,6 +57,8 @@ pub(in crate::bridge) struct Record {
     pub(super) own: OwnUnlocks,
     standing: Standing,
     problems: Problems,
+    /// What was heard of its controller through this door while it is not known which controller that is.
+    pub(super) nameless: Heard,
     /// Whether events ever told of tampering or fire: only then its device has an entity for it.
     pub(super) tells_tamper: bool,
     pub(super) tells_fire: bool,
@@ -140,7 +143,8 @@ impl Record {
 
     /// Drops what events proved; returns whether there was any.
     pub(super) fn forget(&mut self) -> bool {
-        self.evidence.forget() | self.standing.forget() | self.problems.forget()
+        let nameless = self.nameless.forget_fire();
+        self.evidence.forget() | self.standing.forget() | self.problems.forget() | nameless
     }
 
     /// Whether something about it ends by the mere passing of time, and when.
