@@ -410,11 +410,14 @@ impl Bridge {
     /// What others may know.
     pub fn status(&self, now: Now) -> Status {
         let trouble = List::ALL.into_iter().find_map(|list| self.poller.trouble(list));
+        let trouble = trouble.map(|trouble| trouble.text().to_owned());
+        let overdue = || List::ALL.into_iter().find(|list| self.poller.is_overdue(*list, now));
+        let hangs = || overdue().map(|list| format!("nothing answers for {}", list.word()));
         Status {
             mqtt: self.link.protocol,
             mqtt_proven: self.link.proven,
             api: self.api.online,
-            api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
+            api_trouble: trouble.or_else(hangs),
             doors: self.doors.count(),
             scenarios: self.scenarios.count(),
             budget_left: self.budget.left(now.mono),

@@ -87,6 +87,18 @@ impl Bridge {
             say(Problem::KeyRefused, format!("Verkada refuses the API key{}", cause.unwrap_or_default()));
         }
         for list in List::ALL {
+            if self.poller.is_overdue(list, now) {
+                let word = list.word();
+                if self.api.online {
+                    say(
+                        Problem::ListUnreadable,
+                        format!("a list is out of date: nothing answers for {word}"),
+                    );
+                } else {
+                    let text = format!("the Verkada API does not serve: nothing answers for {word}");
+                    say(Problem::ApiUnreachable, text);
+                }
+            }
             let Some(trouble) = self.poller.trouble(list) else { continue };
             let text = trouble.text();
             match trouble {

@@ -5,12 +5,12 @@ use serde_json::Value;
 use verkada2mqtt::{
     bridge::{Input, Settings, ShellRequest},
     hass::{GatewayFacts, Style},
-    model::{Answer, EventKind, Fault, Inventory, Level, LinkEvent, TokenState},
+    model::{Answer, EventKind, EventPage, Fault, Inventory, Level, LinkEvent, TokenState},
 };
 
 use crate::{
     DOOR, GATEWAY, SITE, UP,
-    bench::{Bench, START, event, ms, secs, settings, trace},
+    bench::{Bench, START, call_line, event, inventory, ms, secs, settings, trace},
     fail_reads, with,
 };
 
@@ -25,6 +25,19 @@ fn talkative(settings: Settings) -> Bench {
     let mut bench = Bench::settled_with(settings, |_| {});
     bench.diagnostics = true;
     bench
+}
+
+/// Answers every reading that is open but those of one list.
+fn answer_all_but(bench: &mut Bench, list: &str) {
+    while let Some(call) = bench.open.iter().find(|call| call_line(&call.request) != list) {
+        let what = call_line(&call.request);
+        let good = match what.as_str() {
+            "doors" => Answer::Doors(inventory(bench.doors.clone())),
+            "scenarios" => Answer::Scenarios(inventory(bench.scenarios.clone())),
+            _ => Answer::Events(EventPage { events: vec![], skipped: vec![], next: None }),
+        };
+        bench.answer(&what, Ok(good));
+    }
 }
 
 /// The kind of the problem that is shown and how many there are, after a check that all three topics agree.
@@ -222,6 +235,57 @@ fn one_failure_is_no_problem_and_an_outage_is_one_until_it_ends() {
 }
 
 #[test]
+fn a_list_whose_reading_hangs_is_a_problem_once_it_is_out_of_date() {
+    let polls = |settings: &mut Settings| settings.polls.doors = secs(30);
+    for (list, stale, kind) in [
+        ("doors", 90, "list_unreadable"),
+        ("scenarios", 15, "list_unreadable"),
+        ("events", 15, "list_unreadable"),
+    ] {
+        let mut bench = Bench::settled_with(with(polls), |_| {});
+        bench.auto = false;
+        let mut left = stale - 2;
+        let step = |bench: &mut Bench, by| {
+            bench.run(secs(by));
+            answer_all_but(bench, list);
+        };
+        while left > 0 {
+            step(&mut bench, 1);
+            left -= 1;
+        }
+        assert_eq!(problem(&bench), (None, 0), "{list}");
+        step(&mut bench, 2);
+        step(&mut bench, 1);
+        assert_eq!(problem(&bench), some(kind, 1), "{list}");
+        let text = format!("a list is out of date: nothing answers for {list}");
+        assert_eq!(bench.held("bridge/problem"), Some(text), "{list}");
+        assert_eq!(bench.bridge.status(bench.now).api_trouble, Some(format!("nothing answers for {list}")));
+        let thing = if list == "scenarios" { "scenario/s-1" } else { "door/d-1" };
+        assert_eq!(bench.held(&format!("{thing}/availability")).as_deref(), Some("offline"), "{list}");
+        bench.auto = true;
+        answer_all_but(&mut bench, "none");
+        assert_eq!(problem(&bench), (None, 0), "{list}");
+        assert_eq!(bench.held(&format!("{thing}/availability")).as_deref(), Some("online"), "{list}");
+        bench.take_log();
+    }
+}
+
+#[test]
+fn a_vendor_that_never_answers_is_a_problem_from_the_start_on() {
+    let mut bench = Bench::new(settings(Style::Device));
+    bench.auto = false;
+    bench.link(UP);
+    bench.link(LinkEvent::Proven);
+    bench.run(ms(14_900));
+    assert_eq!(problem(&bench), (None, 0));
+    bench.run(ms(200));
+    assert_eq!(problem(&bench), some("api_unreachable", 1));
+    let text = bench.held("bridge/problem").unwrap();
+    assert_eq!(text, "the Verkada API does not serve: nothing answers for scenarios");
+    bench.take_log();
+}
+
+#[test]
 fn a_refused_key_and_a_missing_permission_are_told_apart() {
     let mut bench = Bench::settled();
     bench.auto = false;
@@ -274,6 +338,7 @@ fn elements_left_out_are_a_problem_until_a_reading_is_whole() {
     let text = bench.held("bridge/problem").unwrap();
     assert_eq!(text, "2 elements of the list of scenarios are left out; the log says why");
     bench.auto = true;
+    answer_all_but(&mut bench, "none");
     bench.run(secs(20));
     assert_eq!(problem(&bench), (None, 0));
     bench.take_log();
