@@ -15,6 +15,7 @@ mod gate;
 mod gateway;
 mod ghosts;
 mod intake;
+mod intercom;
 mod memory;
 mod poller;
 mod position;
@@ -281,7 +282,10 @@ impl Bridge {
         match input {
             Input::Link(event) => self.hear_link(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
-            Input::Push(push) => self.take_push(push, now),
+            Input::Push(push) => {
+                self.hear_intercom(&push, now);
+                self.take_push(push, now);
+            }
             Input::Token(token) => self.hear_token(token),
             Input::Stop => {
                 self.stopping = true;

@@ -344,6 +344,11 @@ impl Poller {
         self.seen.insert(event)
     }
 
+    /// Whether an event was seen, whichever way it came.
+    pub(super) fn has_seen(&self, event: &AccessEvent) -> bool {
+        self.seen.holds(event)
+    }
+
     /// A reading succeeded.
     pub(super) fn succeed(&mut self, list: List, now: Now) {
         if let Some(poll) = self.polls.get_mut(&list) {

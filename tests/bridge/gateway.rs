@@ -1,11 +1,11 @@
 //! The gateway's own device: what it tells of itself, and what may be changed about it.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use verkada2mqtt::{
     bridge::{Input, Settings, ShellRequest},
     hass::{GatewayFacts, Style},
-    model::{Answer, EventKind, EventPage, Fault, Inventory, Level, LinkEvent, TokenState},
+    model::{Answer, EventKind, EventPage, Fault, Inventory, Level, LinkEvent, Push, TokenState},
 };
 
 use crate::{
@@ -164,20 +164,57 @@ fn entities_that_are_not_offered_are_left_out_and_those_that_are_have_a_topic_ea
         let topic = GATEWAY.trim_start_matches('=');
         let config = bench.published.iter().find(|p| p.topic == topic).unwrap();
         let config: Value = serde_json::from_slice(&config.payload).unwrap();
-        // Each entity shows something from the start, but for the one that says when a list was read.
+        // Each entity shows something from the start, but for what tells when a list was read, or that somebody rang.
         for (key, entity) in config["components"].as_object().unwrap() {
             if let Some(topic) = entity["state_topic"].as_str() {
                 let held = bench.held(topic.trim_start_matches("verkada/"));
-                assert_eq!(held.is_some(), key != "last_poll", "{topic}");
+                let shows = !["last_poll", "intercom"].contains(&key.as_str());
+                assert_eq!(held.is_some(), shows, "{topic}");
             }
         }
-        ["key_expires", "restart"].map(|key| config["components"][key].clone())
+        ["key_expires", "restart", "intercom"].map(|key| config["components"][key].clone())
     };
-    let none = offered(GatewayFacts { key_expires: false, restart: false });
-    assert_eq!(none, [Value::Null, Value::Null], "what was never announced needs no removal");
-    let all = offered(GatewayFacts { key_expires: true, restart: true });
+    let none = offered(GatewayFacts::default());
+    assert_eq!(none, [const { Value::Null }; 3], "what was never announced needs no removal");
+    let all = offered(GatewayFacts { key_expires: true, restart: true, intercom: true });
     assert_eq!(all[0]["state_topic"], "verkada/bridge/key_expires");
     assert_eq!(all[1]["command_topic"], "verkada/bridge/restart/set");
+    assert_eq!(all[2]["state_topic"], "verkada/bridge/intercom");
+    assert_eq!((&all[2]["platform"], &all[2]["device_class"]), (&json!("event"), &json!("doorbell")));
+}
+
+#[test]
+fn a_call_at_an_intercom_is_told_once_while_somebody_may_stand_there() {
+    let mut bench = talkative(settings(Style::Device));
+    bench.run(secs(60));
+    bench.take_log();
+    let rings = |id: &str, word: &str, at| {
+        let mut event = event(id, EventKind::Other, "d-1", at);
+        (event.door, event.word, event.message) = (None, word.to_owned(), Some("Lobby intercom".to_owned()));
+        Input::Push(Push::Event(Box::new(event)))
+    };
+    for (count, id, word, kind) in [
+        (1, "i-1", "intercom_call_triggered", "ring"),
+        (2, "i-2", "intercom_missed_call", "missed"),
+        (3, "i-3", "intercom_receiver_admitted", "admitted"),
+        (4, "i-4", "intercom_status", "other"),
+    ] {
+        let at = bench.now.utc;
+        bench.input(rings(id, word, at));
+        bench.input(rings(id, word, at));
+        bench.take_log();
+        let told: Vec<_> = bench.published.iter().filter(|p| p.topic.ends_with("/intercom")).collect();
+        assert_eq!((told.len(), told.iter().any(|p| p.retain)), (count, false));
+        let payload: Value = serde_json::from_slice(&told[count - 1].payload).unwrap();
+        assert_eq!(
+            payload,
+            json!({"event_type": kind, "id": id, "type": word, "time": at.to_string(), "intercom": "Lobby intercom"})
+        );
+    }
+    bench.input(rings("i-5", "intercom_call_triggered", bench.now.utc - secs(61)));
+    bench.input(rings("i-6", "intercom_call_triggered", START.parse::<Timestamp>().unwrap() - secs(1)));
+    let told: Vec<_> = bench.take_log().into_iter().filter(|line| line.contains("/intercom")).collect();
+    assert_eq!(told, [""; 0], "nobody stands there any more");
 }
 
 #[test]
