@@ -310,36 +310,18 @@ async fn an_unlock_without_an_answer_is_unknown_and_never_sent_again() {
     );
 }
 
-/// All that the broker holds of doors, scenarios and discovery; how the gateway itself is changes by the minute.
-fn held(rig: &Rig) -> BTreeMap<String, Vec<u8>> {
-    let all = rig.broker.retained("#").into_iter();
-    let told = all.filter(|(topic, _)| !topic.starts_with("verkada/bridge/"));
-    told.map(|(topic, payload)| (topic, payload.to_vec())).collect()
-}
-
-/// Waits until every door and scenario, the API and the gateway are shown as available: what they show came before.
-async fn all_is_shown(rig: &Rig) {
-    let doors = rig.world.doors().into_iter().map(|door| format!("verkada/door/{}/availability", door.id));
-    let scenarios = rig.world.scenarios().into_iter();
-    let scenarios = scenarios.map(|scenario| format!("verkada/scenario/{}/availability", scenario.id));
-    let own = ["verkada/availability", "verkada/bridge/api/availability"].map(str::to_owned);
-    for topic in doors.chain(scenarios).chain(own) {
-        rig.holds(&topic, "online").await;
-    }
-}
-
 #[tokio::test]
 async fn a_cut_mqtt_connection_brings_everything_back() {
     let rig = Rig::start().await;
     let gateway = rig.run_ready().await;
-    all_is_shown(&rig).await;
-    let whole = held(&rig);
+    rig.all_is_shown().await;
+    let whole = rig.held();
     for round in 0..2 {
         let logged = gateway.log().len();
         rig.broker.forget_retained();
         rig.broker.drop_connections();
         gateway.logs_after(logged, "the MQTT link is proven").await;
-        all_is_shown(&rig).await;
-        eventually(&format!("round {round}"), async || (held(&rig) == whole).then_some(())).await;
+        rig.all_is_shown().await;
+        eventually(&format!("round {round}"), async || (rig.held() == whole).then_some(())).await;
     }
 }
