@@ -266,3 +266,47 @@ fn every_crate_has_its_reason() {
     }
     assert!(count > 20, "the manifest was not read");
 }
+
+/// The tests that a text names as `` `file::test` ``.
+fn tests_named(text: &str) -> Vec<(&str, &str)> {
+    let codes = text.split('`').skip(1).step_by(2);
+    codes
+        .filter_map(|code| code.split_once(".rs::"))
+        .filter(|(file, _)| ["src/", "tests/", "benches/"].iter().any(|root| file.starts_with(root)))
+        .collect()
+}
+
+/// Whether a file has a test of this name: a function right below its attributes, one of which says so.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.iter().enumerate().any(|(at, line)| {
+        let function = line.trim_start_matches("async ").strip_prefix("fn ");
+        let begins =
+            function.and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with('('));
+        let mut above =
+            lines.iter().take(at).rev().take_while(|line| line.starts_with("#[") || line.ends_with(")]"));
+        begins && above.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    })
+}
+
+#[test]
+fn the_faults_name_tests_that_exist() {
+    let faults = project("docs/faults.md");
+    let named = tests_named(&faults);
+    assert!(named.len() > 100, "the table was not read");
+    for (file, test) in named {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{file}.rs"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        assert!(has_test(&text, test), "docs/faults.md names {file}.rs::{test}, which is not there");
+    }
+    for (planted, found) in [
+        ("#[test]\nfn it() {}", true),
+        ("    #[tokio::test]\n    #[ignore = \"long (very)\"]\n    async fn it() {}", true),
+        ("fn it() {}", false),
+        ("#[test]\nfn it_not() {}", false),
+        ("#[test]\n\nfn other() {}\nfn it() {}", false),
+    ] {
+        assert_eq!(has_test(planted, "it"), found, "{planted}");
+    }
+    assert_eq!(tests_named("| `src/a.rs::b`, `tests/c/d.rs::e` | `f.rs::g` |").len(), 2);
+}

@@ -32,6 +32,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             own: GatewayFacts {
                 key_expires: config.verkada.api_key_expires.is_some(),
                 restart: config.commands.restart,
+                intercom: !config.webhook.secrets.is_empty(),
             },
         },
         birth: bridge::Birth { topic: hass.birth_topic.clone(), payload: hass.birth_payload.clone() },

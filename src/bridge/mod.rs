@@ -17,6 +17,7 @@ mod gate;
 mod gateway;
 mod ghosts;
 mod intake;
+mod intercom;
 mod links;
 mod memory;
 mod poller;
@@ -305,7 +306,10 @@ impl Bridge {
             Input::Link(event) => self.hear_link(event, now),
             Input::Securing(event) => self.hear_securing(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
-            Input::Push(push) => self.take_push(push, now),
+            Input::Push(push) => {
+                self.hear_intercom(&push, now);
+                self.take_push(push, now);
+            }
             Input::Token(token) => self.hear_token(token),
             Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {
@@ -456,12 +460,15 @@ impl Bridge {
     /// What others may know.
     pub fn status(&self, now: Now) -> Status {
         let trouble = List::ALL.into_iter().find_map(|list| self.poller.trouble(list));
+        let trouble = trouble.map(|trouble| trouble.text().to_owned());
+        let overdue = || List::ALL.into_iter().find(|list| self.poller.is_overdue(*list, now));
+        let hangs = || overdue().map(|list| format!("nothing answers for {}", list.word()));
         Status {
             mqtt: self.link.protocol,
             mqtt_proven: self.link.proven,
             securing_proven: self.securing.proven,
             api: self.api.online,
-            api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
+            api_trouble: trouble.or_else(hangs),
             doors: self.doors.count(),
             scenarios: self.scenarios.count(),
             budget_left: self.budget.left(now.mono),

@@ -48,6 +48,8 @@ pub struct GatewayFacts {
     pub key_expires: bool,
     /// The restart of the gateway by a message, and the button for it.
     pub restart: bool,
+    /// Calls at intercoms, which nothing but webhooks tells of.
+    pub intercom: bool,
 }
 
 /// One device with its entities.

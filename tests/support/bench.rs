@@ -50,7 +50,7 @@ pub(crate) fn settings(style: Style) -> Settings {
             prefix: "homeassistant".to_owned(),
             topics: Topics::new("verkada"),
             stamp_commands: true,
-            own: GatewayFacts { key_expires: true, restart: true },
+            own: GatewayFacts { key_expires: true, restart: true, intercom: false },
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
         polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5) },
