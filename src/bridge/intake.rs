@@ -10,7 +10,7 @@ use super::{
     gate::{self, Facts, Passed, Refusal, TargetFacts},
     links::Bound,
     poller::List,
-    report::{Origin, Report, Response},
+    report::{Origin, Response},
 };
 use crate::{
     hass::{
@@ -155,8 +155,7 @@ impl Bridge {
                     // A toggle may have been switched on since the list was read.
                     self.refresh(&[List::Doors], now);
                 }
-                self.raise_refused(&origin, refusal.reason, &refusal.message, now);
-                self.report(&Report::refusal(&origin, refusal, now.utc), now);
+                self.refuse(&origin, refusal, now);
             }
         }
     }
@@ -250,7 +249,7 @@ impl Bridge {
         match self.ids.check(id, action, &origin.target, now) {
             Repeat::New => Ok(()),
             Repeat::Same(earlier) => {
-                if let Some(mut earlier) = earlier {
+                if let Some(mut earlier) = earlier.filter(|_| self.flood.answers(&origin.target, now.mono)) {
                     earlier.origin.response.clone_from(&origin.response);
                     self.say(&earlier);
                 }

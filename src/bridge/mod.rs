@@ -13,6 +13,7 @@ mod commands;
 mod copies;
 mod discovery;
 mod doors;
+mod flood;
 mod gate;
 mod gateway;
 mod ghosts;
@@ -56,6 +57,7 @@ use self::{
     commands::Commands,
     copies::Copies,
     doors::Doors,
+    flood::Flood,
     gateway::Gateway,
     ghosts::Ghosts,
     links::Link,
@@ -119,6 +121,8 @@ pub enum Wake {
     Settlement,
     /// An alarm is to be told again.
     Alarm,
+    /// The sum of refused commands is to be told.
+    Sum,
     /// Something may have gone stale.
     Stale,
     /// Home Assistant is to get everything again.
@@ -192,6 +196,7 @@ pub struct Bridge {
     journal_replaced: Option<String>,
     ids: Ids,
     rates: Rates,
+    flood: Flood,
     books: Books,
     poller: Poller,
     webhooks: Webhooks,
@@ -254,6 +259,7 @@ impl Bridge {
             journal_replaced: None,
             ids: Ids::default(),
             rates: Rates::default(),
+            flood: Flood::default(),
             books: Books::default(),
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
@@ -421,6 +427,7 @@ impl Bridge {
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
             .chain(self.settlements.next_expiry().map(|at| (at, Wake::Settlement)))
+            .chain(self.flood.next_sum().map(|at| (at, Wake::Sum)))
             .chain(self.alarms.next_repeat().map(|at| (at, Wake::Alarm)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.busy_at, Wake::Busy)])

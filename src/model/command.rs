@@ -132,6 +132,8 @@ pub enum Reason {
     Superseded,
     /// Too many commands for this door or scenario, or in all.
     RateLimited,
+    /// The sum of a second's refusals beyond those that were answered one by one.
+    Flood,
     /// The gateway is stopping.
     Stopping,
     /// The journal cannot be written, and nothing opens without a record.
@@ -156,7 +158,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Retained,
         Self::LinkStale,
         Self::ResumedSession,
@@ -171,6 +173,7 @@ impl Reason {
         Self::Merged,
         Self::Superseded,
         Self::RateLimited,
+        Self::Flood,
         Self::Stopping,
         Self::JournalUnavailable,
         Self::Unauthorized,
@@ -200,6 +203,7 @@ impl Reason {
             Self::Merged => "merged",
             Self::Superseded => "superseded",
             Self::RateLimited => "rate_limited",
+            Self::Flood => "flood",
             Self::Stopping => "stopping",
             Self::JournalUnavailable => "journal_unavailable",
             Self::Unauthorized => "unauthorized",

@@ -401,3 +401,49 @@ fn a_lockdown_that_the_gate_turns_away_is_told_to_everybody() {
     assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("OFF"));
     bench.take_log();
 }
+
+// ---- floods --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_flood_is_answered_in_part_and_counted_in_full() {
+    const FLOOD: u64 = 5_000;
+    let mut bench =
+        Bench::settled_with(settings(Style::Device), |bench| bench.doors.push(door("d-2", "Back")));
+    bench.auto = false;
+    let written = bench.records.len();
+    for _ in 0..FLOOD {
+        bench.command("door/d-1", "UNLOCK");
+    }
+    bench.command("door/d-2", "LOCK");
+    let log = bench.take_log();
+    assert_eq!(count(&log, "!door/d-1/result unlock merged merged"), 20);
+    assert_eq!(count(&log, "!door/d-2/result lock refused unsupported"), 1, "another door is answered");
+    assert!(bench.records.len() - written < 30);
+    bench.run(secs(1));
+    let log = bench.take_log();
+    assert_eq!(count(&log, "!door/d-1/result - refused flood"), 1, "{log:?}");
+    let message = bench.last_result()["message"].as_str().unwrap().to_owned();
+    let parts = message.strip_prefix("4979 more commands were turned away: ").unwrap();
+    let sum: u64 =
+        parts.split(", ").map(|part| part.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
+    assert_eq!(sum, 4_979, "{message}");
+    assert_eq!(bench.bridge.status(bench.now).books.received(), FLOOD + 1);
+    // A minute later refusals are answered again.
+    bench.run(secs(61));
+    bench.take_log();
+    bench.command("door/d-1", "LOCK");
+    assert_eq!(count(&bench.take_log(), "!door/d-1/result lock refused unsupported"), 1);
+}
+
+#[test]
+fn names_that_nobody_knows_fill_no_memory_and_are_counted() {
+    let mut bench = Bench::settled();
+    for number in 0..2_000 {
+        bench.command(&format!("door/x-{number}"), "UNLOCK");
+    }
+    let answered = count(&bench.take_log(), "refused unknown_target");
+    assert_eq!(answered, 256);
+    assert_eq!(bench.bridge.status(bench.now).books.ended(verkada2mqtt::model::Outcome::Refused), 2_000);
+    bench.run(secs(2));
+    bench.take_log();
+}
