@@ -510,6 +510,7 @@ impl Doors {
             }
         }
         if !complete {
+            self.roster.see(&listed);
             return;
         }
         let known = self.records.iter().filter(|(_, record)| record.door.is_some()).map(|(id, _)| id);
@@ -587,15 +588,16 @@ impl Doors {
     pub(super) fn cover(&mut self, covered: &BTreeMap<DoorId, Coverage>, now: Now) {
         for id in self.covered.keys().filter(|id| !covered.contains_key(*id)) {
             self.uncovered.insert(id.clone(), now.utc);
+            if let Some(record) = self.records.get_mut(id) {
+                record.proof = record.proof.filter(|(_, at)| *at > now.utc);
+                self.changed.insert(id.clone());
+            }
         }
         self.covered.clone_from(covered);
         for (id, record) in &mut self.records {
             let active = covered.get(id);
             if record.covered.as_ref() == active {
                 continue;
-            }
-            if active.is_none() {
-                record.proof = record.proof.filter(|(_, at)| *at > now.utc);
             }
             record.covered = active.cloned();
             self.changed.insert(id.clone());
@@ -798,18 +800,21 @@ mod tests {
         }
     }
 
-    /// One listed door, nothing known of it.
-    fn listed(choices: Choices, now: Now) -> Doors {
-        let door = Door {
+    fn wired_door() -> Door {
+        Door {
             id: DOOR.parse().unwrap(),
             name: None,
             site: None,
             controller: Some(Controller { id: ACU.parse().unwrap(), name: None }),
             api_control: None,
             time_zone: None,
-        };
+        }
+    }
+
+    /// One listed door, nothing known of it.
+    fn listed(choices: Choices, now: Now) -> Doors {
         let mut doors = Doors::new(Duration::from_secs(5));
-        let list = Inventory { items: vec![door], skipped: Vec::new() };
+        let list = Inventory { items: vec![wired_door()], skipped: Vec::new() };
         doors.observe(list, &Selection::default(), |_| choices, now);
         doors
     }
@@ -899,6 +904,18 @@ mod tests {
             let (door, _) = doors.listed(&id).unwrap();
             assert_eq!(doors.is_cut_off(door), cut_off, "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_scenario_that_ends_ends_the_evidence_of_doors_that_were_not_listed_when_it_began() {
+        let begin = crate::clock::now().mono;
+        let mut doors = Doors::new(Duration::from_secs(5));
+        cover(&mut doors, true, after(begin, 1));
+        doors.apply(&event(0, "door_locked", 2), after(begin, 3));
+        cover(&mut doors, false, after(begin, 4));
+        let list = Inventory { items: vec![wired_door()], skipped: Vec::new() };
+        doors.observe(list, &Selection::default(), |_| Choices::default(), after(begin, 5));
+        assert_eq!(lock(&doors), (Lock::Unknown, Source::Nothing));
     }
 
     /// What tells how far the evidence reaches; none of it may ever go back.
