@@ -273,6 +273,7 @@ impl Bridge {
         bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
         bridge.show_gateway(now);
+        bridge.show_ghosts();
         bridge.sweep_leftovers(&memory);
         bridge
     }
