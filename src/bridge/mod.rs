@@ -302,6 +302,7 @@ impl Bridge {
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
         bridge.show_gateway(now);
         bridge.show_alarms();
+        bridge.show_ghosts();
         bridge.sweep_leftovers(&memory);
         bridge
     }

@@ -151,7 +151,7 @@ pub(super) struct Poller {
     /// The time of the newest event seen.
     cursor: Option<Timestamp>,
     seen: Seen,
-    /// What an earlier run had read.
+    /// What an earlier run had read, or this one before it was refused to read on.
     earlier: EventMemory,
     /// Whether a walk was completed in this run.
     walked: bool,
@@ -395,10 +395,11 @@ impl Poller {
         poll.due = now.mono + pause;
     }
 
-    /// What events proved was forgotten: once they can be read again, the last hour of them counts anew.
+    /// What events proved was forgotten: once they can be read again, the last hour of them counts anew. What was told
+    /// stays told.
     pub(super) fn forget_events(&mut self) {
         self.cursor = None;
-        self.seen = Seen::default();
+        self.earlier.ids.extend(std::mem::take(&mut self.seen).since(None));
         self.memory_changed = true;
     }
 

@@ -174,6 +174,7 @@ impl Scenarios {
             self.changed.insert(id);
         }
         if !complete {
+            self.roster.see(&listed);
             return;
         }
         for id in self.roster.observe(self.records.keys(), &listed, now.mono) {

@@ -161,17 +161,18 @@ impl Evidence {
         self.granted = Some(Grant { at, until: left.map(|left| (now.mono + left, ends)) });
     }
 
-    /// Which active scenarios lock it. Once none does, evidence from before proves nothing. Returns whether that
-    /// changed.
-    pub(super) fn cover(&mut self, active: Option<&Coverage>, now: Now) -> bool {
+    /// Which active scenarios lock it. Returns whether that changed.
+    pub(super) fn cover(&mut self, active: Option<&Coverage>) -> bool {
         if self.covered.as_ref() == active {
             return false;
         }
-        if active.is_none() {
-            self.proof = self.proof.filter(|(_, at)| *at > now.utc);
-        }
         self.covered = active.cloned();
         true
+    }
+
+    /// The last scenario that locked it ended: evidence from before proves nothing.
+    pub(super) fn uncover(&mut self, now: Now) {
+        self.proof = self.proof.filter(|(_, at)| *at > now.utc);
     }
 
     /// Drops what events proved; returns whether there was any.

@@ -139,6 +139,7 @@ impl Doors {
             self.show_wired(&controller, change);
         }
         if !complete {
+            self.roster.see(&listed);
             return;
         }
         let known = self.records.iter().filter(|(_, record)| record.door.is_some()).map(|(id, _)| id);
@@ -221,10 +222,15 @@ impl Doors {
     pub(super) fn cover(&mut self, covered: &BTreeMap<DoorId, Coverage>, now: Now) {
         for id in self.covered.keys().filter(|id| !covered.contains_key(*id)) {
             self.uncovered.insert(id.clone(), now.utc);
+            // It may have been listed only after the scenario began, and then was never marked as covered.
+            if let Some(record) = self.records.get_mut(id) {
+                record.evidence.uncover(now);
+                self.changed.insert(id.clone());
+            }
         }
         self.covered.clone_from(covered);
         for (id, record) in &mut self.records {
-            if record.evidence.cover(covered.get(id), now) {
+            if record.evidence.cover(covered.get(id)) {
                 self.changed.insert(id.clone());
             }
         }

@@ -28,18 +28,21 @@ fn event(id: usize, word: &str, seconds: u64) -> AccessEvent {
     }
 }
 
-/// One listed door, nothing known of it.
-fn listed(choices: Choices, now: Now) -> Doors {
-    let door = Door {
+fn wired_door() -> Door {
+    Door {
         id: DOOR.parse().unwrap(),
         name: None,
         site: None,
         controller: Some(Controller { id: ACU.parse().unwrap(), name: None }),
         api_control: None,
         time_zone: None,
-    };
+    }
+}
+
+/// One listed door, nothing known of it.
+fn listed(choices: Choices, now: Now) -> Doors {
     let mut doors = Doors::new(Duration::from_secs(5));
-    let list = Inventory { items: vec![door], skipped: Vec::new() };
+    let list = Inventory { items: vec![wired_door()], skipped: Vec::new() };
     doors.observe(list, &Selection::default(), |_| choices, now);
     doors
 }
@@ -237,4 +240,16 @@ fn no_order_of_the_same_events_shows_anything_else() {
             assert_eq!(got, expected, "seed {seed}: {order:#?}");
         }
     }
+}
+
+#[test]
+fn a_scenario_that_ends_ends_the_evidence_of_doors_that_were_not_listed_when_it_began() {
+    let begin = crate::clock::now().mono;
+    let mut doors = Doors::new(Duration::from_secs(5));
+    cover(&mut doors, true, after(begin, 1));
+    doors.apply(&event(0, "door_locked", 2), after(begin, 3));
+    cover(&mut doors, false, after(begin, 4));
+    let list = Inventory { items: vec![wired_door()], skipped: Vec::new() };
+    doors.observe(list, &Selection::default(), |_| Choices::default(), after(begin, 5));
+    assert_eq!(lock(&doors), (Lock::Unknown, Source::Nothing));
 }
