@@ -16,6 +16,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 3] = [Self::Unlock, Self::Activate, Self::Release];
+
     /// Whether the action lowers security: it is then sent at most once and only while it is fresh.
     pub const fn opens(self) -> bool {
         match self {
@@ -79,6 +82,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] =
+        [Self::Accepted, Self::Done, Self::Failed, Self::Refused, Self::Expired, Self::Merged, Self::Unknown];
+
     /// The word used in JSON.
     pub const fn word(self) -> &'static str {
         match self {
