@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::mpsc;
 
 use crate::{
-    app::{self, End, LockError, State, StateLock},
+    app::{self, End, LockError, StateLock},
     audit, check, clock,
     config::{self, Config, Environment, duration},
     demo, journal,
@@ -81,7 +81,7 @@ struct Audit {
     /// Only what happened in this time, for instance 30m, 24h or 400d.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "verify")]
     since: Option<Duration>,
-    /// Only what is about this door or scenario, for instance door/<id>.
+    /// Only what is about this door or scenario, for instance `door/0c81dca6-8fe9-40fa-b924-f3d07e920b6b`.
     #[arg(long, conflicts_with = "verify")]
     target: Option<String>,
     /// One JSON object a line.

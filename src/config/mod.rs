@@ -27,7 +27,7 @@ pub use report::{Fault, Place, Report};
 pub use schema::schema;
 pub use settings::{
     ClientCertificate, Commands, Config, Discovery, DoorSettings, Doors, Events, Format, HomeAssistant, Http,
-    Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
+    Journal, Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
 };
 
 use document::Value;

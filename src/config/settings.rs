@@ -38,6 +38,8 @@ pub struct Config {
     pub http: Http,
     /// The folder for what must outlive a restart; absolute.
     pub state_dir: PathBuf,
+    /// The journal of commands.
+    pub journal: Journal,
     /// The log.
     pub log: Log,
     /// Sentences to log at each start: allowed, but better done otherwise. They hold no secret.
@@ -249,6 +251,13 @@ pub struct Webhook {
 pub struct Http {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
+}
+
+/// The journal of commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Journal {
+    /// Older records are removed; 1 to 3650 days.
+    pub keep: Duration,
 }
 
 /// The log.

@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
-    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Log, Poll},
+    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Journal, Log, Poll},
 };
 use crate::model::Level;
 
@@ -34,6 +34,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
     );
     let http = http_alone(root);
     let state_dir = state_dir(root);
+    let journal = root.section("journal", "The journal of commands, in the state_dir.", journal);
     let log = root.section("log", "The log.", log);
     Ok(Config {
         verkada: verkada?,
@@ -47,6 +48,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         webhook: webhook?,
         http,
         state_dir,
+        journal,
         log,
         warnings: Vec::new(),
     })
@@ -141,6 +143,13 @@ pub(super) fn state_dir(root: &mut Section<'_, '_>) -> PathBuf {
     )
     .parsed_or("/var/lib/verkada2mqtt".to_owned(), &rule, check)
     .into()
+}
+
+fn journal(section: &mut Section<'_, '_>) -> Journal {
+    let days = |days: u64| Duration::from_hours(24 * days);
+    Journal {
+        keep: section.key("keep", "Older records are removed.").duration(days(400), days(1)..=days(3650)),
+    }
 }
 
 fn log(section: &mut Section<'_, '_>) -> Log {
