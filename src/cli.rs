@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::mpsc;
 
 use crate::{
-    app::{self, End, LockError, StateLock},
+    app::{self, End, LockError, State, StateLock},
     audit, check, clock,
     config::{self, Config, Environment, duration},
     demo, journal,
