@@ -15,7 +15,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order},
     },
-    model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target},
+    model::{Action, DoorId, Message, Now, Reason, ScenarioId, ScenarioState, Target},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -89,13 +89,17 @@ impl Bridge {
         self.books.receive();
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
-        let passed = gate::judge(message, order, &self.facts(&origin.target), now);
+        // Taken out for the while, since the facts borrow the rest.
+        let mut codes = std::mem::take(&mut self.codes);
+        let passed = gate::judge(message, order, &self.facts(&origin.target), &mut codes, now);
+        self.codes = codes;
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
             Err(mut refusal) => {
-                // A late copy of a command must not be told to have expired where the first one was executed.
-                if let (Reason::TooOld, Some(action)) = (refusal.reason, origin.verb.and_then(gate::action)) {
+                // A late copy of a command must not be told to have expired, or to bring a used code, where the first one
+                // was executed.
+                if let (true, Some(action)) = (refusal.may_repeat, origin.verb.and_then(gate::action)) {
                     refusal = self.judge_repeat(&origin, action, now).err().unwrap_or(refusal);
                 }
                 if refusal.reason == Reason::Retained {
@@ -174,11 +178,15 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts(&self, target: &Target) -> Facts<'_> {
-        let target = match target {
-            Target::Door(id) => self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| {
-                TargetFacts::Door { door, settings: self.settings.door_settings.get(id) }
-            }),
+    fn facts<'a>(&'a self, name: &'a Target) -> Facts<'a> {
+        let target = match name {
+            Target::Door(id) => {
+                self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| TargetFacts::Door {
+                    door,
+                    settings: self.settings.door_settings.get(id),
+                    lockdown: self.lockdown_over(id),
+                })
+            }
             Target::Scenario(id) if self.scenarios.get(id).is_some() => TargetFacts::Scenario,
             Target::Scenario(_) => TargetFacts::Unknown,
         };
@@ -186,8 +194,19 @@ impl Bridge {
             stopping: self.stopping,
             session_since: self.link.session_since,
             allowed: &self.settings.commands,
+            code: self.settings.code.as_ref(),
+            name,
             target,
         }
+    }
+
+    /// A scenario that locks the door: one that was active when it was last seen, or whose activation is under way.
+    fn lockdown_over(&self, door: &DoorId) -> Option<&ScenarioId> {
+        let locks = self.scenarios.iter().find(|(id, record)| {
+            record.scenario.doors_to_lock.contains(door)
+                && (record.may_be_active() || self.commands.merges_scenario(id, Action::Activate))
+        });
+        locks.map(|(id, _)| id)
     }
 
     /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.
@@ -200,18 +219,18 @@ impl Bridge {
                     earlier.origin.response.clone_from(&origin.response);
                     self.say(&earlier);
                 }
-                let message =
-                    "the id was used before for the same command; its result was published again".to_owned();
-                Err(Refusal { outcome: Outcome::Merged, reason: Reason::Duplicate, message })
+                let text = "the id was used before for the same command; its result was published again";
+                Err(Refusal::merged(Reason::Duplicate, text))
             }
             Repeat::Conflict(refusal) => Err(refusal),
         }
     }
 
-    /// The part of the gate that remembers: duplicates, equal commands under way, rates. Then the command is taken on.
+    /// The part of the gate that remembers: repeats, lockdowns, equal commands under way, rates. Then the command is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
         origin.passed = true;
         self.judge_repeat(origin, passed.action, now)?;
+        gate::judge_lockdown(passed.action, &self.facts(&origin.target))?;
         let merges = match &origin.target {
             Target::Door(door) => self.commands.merges_unlock(door, now.mono),
             Target::Scenario(scenario) => self.commands.merges_scenario(scenario, passed.action),
@@ -221,11 +240,7 @@ impl Bridge {
                 self.ids.remember(id, passed.action, &origin.target, now);
             }
             let text = "an equal command is under way; its result counts for this one too";
-            return Err(Refusal {
-                outcome: Outcome::Merged,
-                reason: Reason::Merged,
-                message: text.to_owned(),
-            });
+            return Err(Refusal::merged(Reason::Merged, text));
         }
         let believed = match &origin.target {
             Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {

@@ -8,6 +8,7 @@ mod announce;
 mod budget;
 mod calls;
 mod changeover;
+mod codes;
 mod commands;
 mod discovery;
 mod doors;
@@ -45,6 +46,7 @@ use self::{
     announce::Announcements,
     budget::Budget,
     calls::Pending,
+    codes::Codes,
     commands::Commands,
     doors::Doors,
     gateway::Gateway,
@@ -60,7 +62,10 @@ pub use self::{
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
     report::Books,
-    settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
+    settings::{
+        Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, Polls, Selection,
+        Settings,
+    },
 };
 use crate::{
     hass::{Topics, payload},
@@ -181,6 +186,7 @@ pub struct Bridge {
     commands: Commands,
     ids: Ids,
     rates: Rates,
+    codes: Codes,
     books: Books,
     poller: Poller,
     webhooks: Webhooks,
@@ -234,6 +240,7 @@ impl Bridge {
             commands: Commands::new(rng.bits()),
             ids: Ids::default(),
             rates: Rates::default(),
+            codes: Codes::new(seed, now.utc),
             books: Books::default(),
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),

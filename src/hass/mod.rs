@@ -12,6 +12,7 @@ mod topic;
 pub const WEBHOOK_WORDS: [&str; 4] = ["off", "healthy", "silent", "incomplete"];
 
 pub use discovery::{
-    Announcement, Announcer, Config, Device, DoorFacts, Entity, GatewayFacts, Offer, ScenarioFacts, Style,
+    Announcement, Announcer, CodeFacts, CodeShape, Config, Device, DoorFacts, Entity, GatewayFacts, Offer,
+    ScenarioFacts, Style,
 };
 pub use topic::{Destination, Topics};
