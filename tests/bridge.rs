@@ -4,6 +4,8 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/gate.rs"]
+mod gate;
 #[path = "bridge/gateway.rs"]
 mod gateway;
 #[path = "support/log.rs"]
@@ -1844,20 +1846,24 @@ fn discovery(style: Style) -> BTreeMap<String, Value> {
     configs.map(|p| (p.topic.clone(), serde_json::from_slice(&p.payload).unwrap())).collect()
 }
 
+/// Compares with a file under `tests/fixtures/discovery`.
+fn compare_discovery(name: &str, discovery: &BTreeMap<String, Value>) {
+    let path = format!("{}/tests/fixtures/discovery/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = serde_json::to_string_pretty(discovery).unwrap() + "\n";
+    let version = format!("\"sw_version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let text = text.replace(&version, "\"sw_version\": \"VERSION\"");
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    if golden != text {
+        let other = std::env::temp_dir().join(format!("discovery-{name}.json"));
+        std::fs::write(&other, &text).unwrap();
+        panic!("{path} differs; if it should, copy {} over it", other.display());
+    }
+}
+
 #[test]
 fn discovery_is_what_it_was() {
-    for (style, name) in [(Style::Device, "device"), (Style::Component, "component")] {
-        let path = format!("{}/tests/fixtures/discovery/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let text = serde_json::to_string_pretty(&discovery(style)).unwrap() + "\n";
-        let version = format!("\"sw_version\": \"{}\"", env!("CARGO_PKG_VERSION"));
-        let text = text.replace(&version, "\"sw_version\": \"VERSION\"");
-        let golden = std::fs::read_to_string(&path).unwrap_or_default();
-        if golden != text {
-            let other = std::env::temp_dir().join(format!("discovery-{name}.json"));
-            std::fs::write(&other, &text).unwrap();
-            panic!("{path} differs; if it should, copy {} over it", other.display());
-        }
-    }
+    compare_discovery("device", &discovery(Style::Device));
+    compare_discovery("component", &discovery(Style::Component));
     assert!(discovery(Style::Off).is_empty());
 }
 

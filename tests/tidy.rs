@@ -7,8 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use verkada2mqtt::model::Reason;
-
 /// The modules that know no clock, network, file, task or chance.
 const PURE: [&str; 4] = ["src/model", "src/hass", "src/bridge", "src/rng.rs"];
 /// What they must not name.
@@ -213,23 +211,6 @@ fn a_planted_fault_is_found() {
 /// A file of the project.
 fn project(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
-
-/// The words in the first column of tables that stand as code: `| `word` | ...`.
-fn first_column(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
-        .map(|(word, _)| word)
-        .collect()
-}
-
-#[test]
-fn the_readme_names_every_reason_in_the_order_of_the_code() {
-    let readme = project("README.md");
-    let words = first_column(&readme);
-    let reasons: Vec<&str> = Reason::ALL.into_iter().map(Reason::word).collect();
-    let told: Vec<&str> = words.into_iter().filter(|word| reasons.contains(word)).collect();
-    assert_eq!(told, reasons);
 }
 
 #[test]

@@ -174,7 +174,8 @@ impl Bridge {
         let settings = self.settings.door_settings.get(id);
         let chosen = settings.and_then(|settings| settings.name.as_deref());
         let offer = Offer {
-            unlock: settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
+            unlock: !self.settings.commands.read_only
+                && settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
             tamper: self.doors.tells_of(door, record, Problem::Tamper),
             fire: self.doors.tells_of(door, record, Problem::Fire),
         };

@@ -11,7 +11,7 @@ use super::{
     gate::Refusal,
     report::{Origin, Report},
 };
-use crate::model::{Now, Outcome, Reason, Target};
+use crate::model::{Now, Reason, Target};
 
 /// How many refusals of one target are answered one by one within [`WINDOW`].
 const IN_FULL: u32 = 20;
@@ -109,7 +109,7 @@ impl Bridge {
             let count: u64 = rest.values().sum();
             let text = format!("{count} more commands were turned away: {}", parts.join(", "));
             let origin = Origin::of_nobody(target, now.utc);
-            let refusal = Refusal { outcome: Outcome::Refused, reason: Reason::Flood, message: text };
+            let refusal = Refusal::refused(Reason::Flood, text);
             self.tell(&Report::refusal(&origin, refusal, now.utc), now);
         }
     }

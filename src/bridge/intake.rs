@@ -17,7 +17,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target, Turn},
+    model::{Action, DoorId, Message, Now, Reason, ScenarioId, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -139,13 +139,17 @@ impl Bridge {
         };
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
-        let passed = gate::judge(message, order, &self.facts(&origin.target, line), now);
+        // Taken out for the while, since the facts borrow the rest.
+        let mut codes = std::mem::take(&mut self.codes);
+        let passed = gate::judge(message, order, &self.facts(&origin.target, line), &mut codes, now);
+        self.codes = codes;
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
             Err(mut refusal) => {
-                // A late copy of a command must not be told to have expired where the first one was executed.
-                if let (Reason::TooOld, Some(action)) = (refusal.reason, origin.verb.and_then(gate::action)) {
+                // A late copy of a command must not be told to have expired, or to bring a used code, where the first one
+                // was executed.
+                if let (true, Some(action)) = (refusal.may_repeat, origin.verb.and_then(gate::action)) {
                     refusal = self.judge_repeat(&origin, action, now).err().unwrap_or(refusal);
                 }
                 if refusal.reason == Reason::Retained {
@@ -224,11 +228,15 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts(&self, target: &Target, line: Line) -> Facts<'_> {
-        let target = match target {
-            Target::Door(id) => self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| {
-                TargetFacts::Door { door, settings: self.settings.door_settings.get(id) }
-            }),
+    fn facts<'a>(&'a self, name: &'a Target, line: Line) -> Facts<'a> {
+        let target = match name {
+            Target::Door(id) => {
+                self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| TargetFacts::Door {
+                    door,
+                    settings: self.settings.door_settings.get(id),
+                    lockdown: self.lockdown_over(id),
+                })
+            }
             Target::Scenario(id) if self.scenarios.get(id).is_some() => TargetFacts::Scenario,
             Target::Scenario(_) => TargetFacts::Unknown,
         };
@@ -239,8 +247,19 @@ impl Bridge {
                 Line::Securing => self.securing.bound(),
             },
             allowed: &self.settings.commands,
+            code: self.settings.code.as_ref(),
+            name,
             target,
         }
+    }
+
+    /// A scenario that locks the door: one that was active when it was last seen, or whose activation is under way.
+    fn lockdown_over(&self, door: &DoorId) -> Option<&ScenarioId> {
+        let locks = self.scenarios.iter().find(|(id, record)| {
+            record.scenario.doors_to_lock.contains(door)
+                && (record.may_be_active() || self.commands.merges_scenario(id, Action::Activate))
+        });
+        locks.map(|(id, _)| id)
     }
 
     /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.
@@ -253,18 +272,18 @@ impl Bridge {
                     earlier.origin.response.clone_from(&origin.response);
                     self.say(&earlier);
                 }
-                let message =
-                    "the id was used before for the same command; its result was published again".to_owned();
-                Err(Refusal { outcome: Outcome::Merged, reason: Reason::Duplicate, message })
+                let text = "the id was used before for the same command; its result was published again";
+                Err(Refusal::merged(Reason::Duplicate, text))
             }
             Repeat::Conflict(refusal) => Err(refusal),
         }
     }
 
-    /// The part of the gate that remembers: duplicates, equal commands under way, rates. Then the command is taken on.
+    /// The part of the gate that remembers: repeats, lockdowns, equal commands under way, rates. Then the command is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
         origin.passed = true;
         self.judge_repeat(origin, passed.action, now)?;
+        gate::judge_lockdown(passed.action, &self.facts(&origin.target, Line::Main))?;
         let merges = match &origin.target {
             Target::Door(door) => self.commands.merges_unlock(door, now.mono),
             Target::Scenario(scenario) => self.commands.merges_scenario(scenario, passed.action),
@@ -274,11 +293,7 @@ impl Bridge {
                 self.ids.remember(id, passed.action, &origin.target, now);
             }
             let text = "an equal command is under way; its result counts for this one too";
-            return Err(Refusal {
-                outcome: Outcome::Merged,
-                reason: Reason::Merged,
-                message: text.to_owned(),
-            });
+            return Err(Refusal::merged(Reason::Merged, text));
         }
         let believed = match &origin.target {
             Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {

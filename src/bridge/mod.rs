@@ -9,6 +9,7 @@ mod announce;
 mod budget;
 mod calls;
 mod changeover;
+mod codes;
 mod commands;
 mod copies;
 mod discovery;
@@ -54,6 +55,7 @@ use self::{
     announce::Announcements,
     budget::Budget,
     calls::Pending,
+    codes::Codes,
     commands::Commands,
     copies::Copies,
     doors::Doors,
@@ -74,7 +76,10 @@ pub use self::{
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
     report::Books,
-    settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
+    settings::{
+        Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, Polls, Selection,
+        Settings,
+    },
 };
 use crate::{
     hass::{Topics, payload},
@@ -197,6 +202,7 @@ pub struct Bridge {
     ids: Ids,
     rates: Rates,
     flood: Flood,
+    codes: Codes,
     books: Books,
     poller: Poller,
     webhooks: Webhooks,
@@ -260,6 +266,7 @@ impl Bridge {
             ids: Ids::default(),
             rates: Rates::default(),
             flood: Flood::default(),
+            codes: Codes::new(seed, now.utc),
             books: Books::default(),
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),

@@ -1,5 +1,6 @@
 //! Every key of the file: what it is for, what it takes, its default, and which of them do not go together.
 
+mod commands;
 mod filters;
 mod mqtt;
 mod pem;
@@ -12,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
-    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Journal, Log, Poll},
+    settings::{Config, Discovery, Format, HomeAssistant, Http, Journal, Log, Poll},
 };
 use crate::model::Level;
 
@@ -23,8 +24,11 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
     let home_assistant =
         root.section("home_assistant", "How Home Assistant finds the gateway.", home_assistant);
     let poll = root.section("poll", "How often Verkada is asked.", poll);
-    let commands = root.section("commands", "What may be commanded over MQTT.", commands);
+    let commands = root.section("commands", "What may be commanded over MQTT.", commands::commands);
     let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
+    if let Ok(commands) = &commands {
+        commands::refuse_missing_code(root, commands, &doors);
+    }
     let scenarios = root.section("scenarios", "Which scenarios.", filters::scenarios);
     let events = root.section("events", "What access events tell.", filters::events);
     let webhook = root.section(
@@ -41,7 +45,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         mqtt: mqtt?,
         home_assistant,
         poll,
-        commands,
+        commands: commands?,
         doors,
         scenarios,
         events,
@@ -101,20 +105,6 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
         events: section
             .key("events", "How often access events are read, and so how soon a door used by badge shows.")
             .duration(second(5), second(1)..=minute(10)),
-    }
-}
-
-fn commands(section: &mut Section<'_, '_>) -> Commands {
-    Commands {
-        unlock: section
-            .key("unlock", "Whether doors may be unlocked; a door's own setting wins.")
-            .boolean(true),
-        activate: section.key("activate", "Whether scenarios may be started.").boolean(true),
-        release: section.key("release", "Whether scenarios may be ended.").boolean(true),
-        max_age: section
-            .key("max_age", "Commands older than this are refused.")
-            .duration(Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_mins(1)),
-        restart: section.key("restart", "Whether the gateway may be restarted by a message.").boolean(false),
     }
 }
 
