@@ -72,6 +72,13 @@ impl Copies {
         });
         false
     }
+
+    /// The message was not taken, for a reason that its copy may not have: the copy is no longer waited for.
+    pub(super) fn forget(&mut self, line: Line, message: &Message) {
+        if let Some(index) = self.0.iter().rposition(|heard| heard.line == line && heard.is(message)) {
+            self.0.remove(index);
+        }
+    }
 }
 
 #[cfg(test)]

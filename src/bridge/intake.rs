@@ -55,6 +55,8 @@ impl Bridge {
             Some(Destination::LogLevel) if !message.retain => self.hear_log_level(&message.payload),
             Some(Destination::Restart) if !message.retain => self.hear_restart(&message.payload, now),
             Some(Destination::Acknowledge) if !message.retain => self.acknowledge(now),
+            // The main connection hears the other one's heartbeat as well.
+            Some(Destination::SecuringHeartbeat) => {}
             Some(
                 Destination::Refresh
                 | Destination::LogLevel
@@ -154,6 +156,10 @@ impl Bridge {
                 if refusal.reason == Reason::NotAllowed {
                     // A toggle may have been switched on since the list was read.
                     self.refresh(&[List::Doors], now);
+                }
+                if matches!(refusal.reason, Reason::LinkStale | Reason::ResumedSession) {
+                    // It says more of the connection than of the command: the copy is judged for itself.
+                    self.copies.forget(line, message);
                 }
                 self.raise_refused(&origin, refusal.reason, &refusal.message, now);
                 self.report(&Report::refusal(&origin, refusal, now.utc), now);

@@ -8,8 +8,8 @@
 use std::{fmt, sync::Arc};
 
 use rumqttc::{
-    AsyncClient, Broker, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event,
-    EventLoop, LastWill, MqttOptions, Outgoing, Packet, PubAckReason, PublishNoticeError, PublishOptions,
+    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event,
+    EventLoop, LastWill, ManualAck, MqttOptions, Outgoing, Packet, PubAck, PubAckReason, PublishNoticeError, PublishOptions,
     PublishProperties, PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilterInput,
     SubscribeReasonCode,
 };
@@ -19,7 +19,7 @@ use super::{
     backoff::Pace,
     cause::{self, Loss},
     dial::{Dialer, Tap},
-    settings::Settings,
+    settings::{Session, Settings},
     wire::{self, Arrival, Incoming, NotTaken, Settled, Settling},
 };
 use crate::model::{Publication, Qos, Scheme};
@@ -48,20 +48,32 @@ fn options(settings: &Settings, dialer: Dialer) -> Result<MqttOptions, Loss> {
     options
         .set_keep_alive(settings.keep_alive_seconds())
         .set_clean_start(true)
-        .set_session_expiry_interval(Some(0))
+        .set_session_expiry_interval(Some(settings.session_seconds()))
         .set_receive_maximum(Some(wire::RECEIVE_MAXIMUM))
         .set_max_packet_size(Some(wire::LARGEST_PACKET))
         .set_outgoing_inflight_upper_limit(wire::IN_FLIGHT)
         // The session ends an attempt that takes too long; this limit only has to lie behind it.
         .set_connect_timeout(settings.timings.connect_within.saturating_mul(2));
-    let will = &settings.last_will;
-    options.set_last_will(LastWill::new(
-        will.topic.as_str(),
-        will.payload.to_vec(),
-        qos(will.qos),
-        will.retain,
-        None,
-    ));
+    match settings.session {
+        Session::Clean => {}
+        Session::Kept { .. } => {
+            options
+                .set_clean_start(false)
+                // The crate's own state ends with each connection; what the session holds is with the broker.
+                .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+                .set_receive_maximum(Some(wire::KEPT_RECEIVE_MAXIMUM))
+                .set_ack_mode(AckMode::Manual);
+        }
+    }
+    if let Some(will) = &settings.last_will {
+        options.set_last_will(LastWill::new(
+            will.topic.as_str(),
+            will.payload.to_vec(),
+            qos(will.qos),
+            will.retain,
+            None,
+        ));
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user.as_str(), password.expose_secret().as_bytes().to_vec());
     }
@@ -125,6 +137,11 @@ impl Sender {
         self.0.try_subscribe_many(filters).map_err(|error| not_taken(&error))
     }
 
+    pub(super) fn acknowledge(&self, packet: u16) -> Result<(), NotTaken> {
+        let ack = ManualAck::PubAck(PubAck::new(packet, None));
+        self.0.try_manual_ack(ack).map_err(|error| not_taken(&error))
+    }
+
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
         self.0.try_disconnect().map_err(|error| not_taken(&error))
     }
@@ -182,11 +199,15 @@ impl Driver {
                         Pace::Slow,
                     ));
                 }
-                Arrival::Opened { max_packet: limits.and_then(|limits| limits.max_packet_size) }
+                Arrival::Opened {
+                    max_packet: limits.and_then(|limits| limits.max_packet_size),
+                    resumed: ack.session_present,
+                }
             }
             Packet::SubAck(ack) => Arrival::Subscribed(ack.return_codes.into_iter().map(refusal).collect()),
             Packet::Publish(publish) => {
                 let properties = publish.properties.unwrap_or_default();
+                let kept = matches!(self.settings.session, Session::Kept { .. });
                 Arrival::Message(Incoming {
                     topic: publish.topic,
                     payload: publish.payload,
@@ -194,6 +215,7 @@ impl Driver {
                     dup: publish.dup,
                     response_topic: properties.response_topic,
                     correlation: properties.correlation_data,
+                    packet: (kept && publish.qos == QoS::AtLeastOnce).then_some(publish.pkid),
                 })
             }
             _ => Arrival::Life,

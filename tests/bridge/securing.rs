@@ -240,3 +240,22 @@ fn scenarios_are_available_while_either_connection_is_proven_and_doors_with_the_
     assert_eq!(bench.bridge.status(bench.now).books.ended(Outcome::Done), 0);
     bench.take_log();
 }
+
+#[test]
+fn a_refusal_that_is_about_one_connection_leaves_the_other_its_chance() {
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    let stale = bench.now.mono.checked_sub(secs(61));
+    bench.command_with("scenario/s-1", "ON", |message| message.echo_sent_at = stale);
+    assert_eq!(last(&bench), ("refused".to_owned(), "link_stale".to_owned()));
+    feed(&mut bench, "ON", true, |_| {});
+    assert_eq!(sent(&mut bench), 1, "the connection for lockdowns is fresh");
+
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    let heard_at = bench.now.mono.checked_sub(secs(1));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "OFF", true, kept);
+    assert_eq!(last(&bench), ("refused".to_owned(), "resumed_session".to_owned()));
+    bench.command("scenario/s-1", "OFF");
+    assert!(bench.take_log().contains(&">release s-1".to_owned()), "pressed again, on the main connection");
+}
