@@ -31,7 +31,8 @@ pub async fn online(config: &Config, out: &mut impl Write) -> io::Result<bool> {
     // The running gateway's availability is not ours to touch, and its session stays with it.
     let main = mqtt::Settings { last_will: None, ..app::link_settings(config, &name) };
     let name = format!("{}-securing-check", config.mqtt.client_id);
-    let securing = mqtt::Settings { session: mqtt::Session::Clean, ..app::securing_settings(config, &name, None) };
+    let securing =
+        mqtt::Settings { session: mqtt::Session::Clean, ..app::securing_settings(config, &name, None) };
     let broker = check_broker("", main, out).await?;
     let securing = check_broker(" (securing)", securing, out).await?;
     Ok(vendor && broker && securing)
@@ -128,11 +129,7 @@ async fn check_broker(which: &str, settings: mqtt::Settings, out: &mut impl Writ
                 good(out, &broker, &format!("{host}:{port} is connected with MQTT {protocol}"))?;
             }
             LinkEvent::Proven => {
-                break good(
-                    out,
-                    &rights,
-                    "a heartbeat came back: publishing and reading commands work",
-                )?;
+                break good(out, &rights, "a heartbeat came back: publishing and reading commands work")?;
             }
             LinkEvent::Unproven(cause) | LinkEvent::Down(cause) => {
                 trouble = cause;

@@ -67,7 +67,13 @@ impl Keeper {
             loss.sentence.clone()
         };
         self.trouble.version_told &= !was_up;
-        self.trouble.log(settings.name(), &sentence, was_up, settings.timings.remind_every, clock::now().mono);
+        self.trouble.log(
+            settings.name(),
+            &sentence,
+            was_up,
+            settings.timings.remind_every,
+            clock::now().mono,
+        );
         if was_up || self.trouble.told.as_ref() != Some(&sentence) {
             self.trouble.told = Some(sentence.clone());
             self.shared.delivery.state(epoch, LinkEvent::Down(sentence));

@@ -145,7 +145,12 @@ impl Proof {
                 if !quiet {
                     self.complaint_logged_at = Some(now);
                     self.good_news_due = true;
-                    tracing::warn!(since, cause, "the {} is unproven: no command that comes over it will run", self.link);
+                    tracing::warn!(
+                        since,
+                        cause,
+                        "the {} is unproven: no command that comes over it will run",
+                        self.link
+                    );
                 }
                 LinkEvent::Unproven(format!("{since}: {cause}"))
             }

@@ -297,7 +297,8 @@ impl<'a> Session<'a> {
         match (packet, self.shared.settings.session) {
             (Some(packet), _) => {
                 if !delivery.waiting(epoch, message, Receipt { epoch, packet }) {
-                    let sentence = "commands wait here that nobody takes: the broker is to deliver them again";
+                    let sentence =
+                        "commands wait here that nobody takes: the broker is to deliver them again";
                     return Some(End::Lost(Loss::new(sentence, Pace::Soon)));
                 }
             }

@@ -151,7 +151,7 @@ impl Driver {
                 dup: publish.dup,
                 response_topic: None,
                 correlation: None,
-                    packet: None,
+                packet: None,
             }),
             _ => Arrival::Life,
         }

@@ -8,10 +8,10 @@
 use std::{fmt, sync::Arc};
 
 use rumqttc::{
-    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event,
-    EventLoop, LastWill, ManualAck, MqttOptions, Outgoing, Packet, PubAck, PubAckReason, PublishNoticeError, PublishOptions,
-    PublishProperties, PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilterInput,
-    SubscribeReasonCode,
+    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ClientError, ConnectReturnCode, ConnectionError,
+    DisconnectReasonCode, Event, EventLoop, LastWill, ManualAck, MqttOptions, Outgoing, Packet, PubAck,
+    PubAckReason, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
+    RetainForwardRule, StateError, SubscribeFilterInput, SubscribeReasonCode,
 };
 use secrecy::ExposeSecret;
 

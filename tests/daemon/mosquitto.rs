@@ -170,7 +170,11 @@ async fn a_broker_that_is_killed_and_forgets_everything_is_filled_again() {
 /// Which requests that act the vendor executed.
 fn acts(simulator: &Simulator) -> Vec<Endpoint> {
     let ledger = simulator.handle().ledger();
-    ledger.into_iter().filter(|entry| entry.endpoint.acts() && entry.executed).map(|act| act.endpoint).collect()
+    ledger
+        .into_iter()
+        .filter(|entry| entry.endpoint.acts() && entry.executed)
+        .map(|act| act.endpoint)
+        .collect()
 }
 
 #[tokio::test]

@@ -100,7 +100,10 @@ async fn a_session_that_is_there_is_resumed_subscribed_again_and_says_when_it_wa
     .expect("it was heard");
     assert!(heard_at >= echo && heard_at >= begun - ms(1_000) && heard_at <= now());
     let asked = client
-        .until("SUBSCRIBE", |seen| if let Seen::Subscribe(_, asked) = seen { Some(asked.clone()) } else { None })
+        .until(
+            "SUBSCRIBE",
+            |seen| if let Seen::Subscribe(_, asked) = seen { Some(asked.clone()) } else { None },
+        )
         .await;
     assert_eq!(asked[0], ("verkada/scenario/+/set".to_owned(), 1, false, true, 2));
     let (message, _) = waiting(&mut link).await;
@@ -152,7 +155,8 @@ async fn what_was_not_acknowledged_comes_again_and_its_old_receipt_does_nothing(
     assert!(message.dup && message.echo_sent_at.is_none() && old != new);
     link.acknowledge(old);
     proven(&mut link).await;
-    let acks = |client: &Client| client.passed().iter().filter(|seen| **seen == Seen::Ack(new.packet)).count();
+    let acks =
+        |client: &Client| client.passed().iter().filter(|seen| **seen == Seen::Ack(new.packet)).count();
     client.published(HEARTBEAT).await;
     assert_eq!(acks(&client), 0);
     link.acknowledge(new);
@@ -224,13 +228,17 @@ async fn mosquitto_keeps_a_lockdown_for_a_securing_connection_that_is_away() {
         let mut desk = connect(other, SEED + 1).unwrap();
         proven(&mut desk).await;
         desk.publisher().try_publish(publication(SCENARIO, "ON", false)).unwrap();
-        until(&mut desk, "its own message", |event| matches!(event, LinkEvent::Message(_)).then_some(())).await;
+        until(&mut desk, "its own message", |event| matches!(event, LinkEvent::Message(_)).then_some(()))
+            .await;
         settings.session = Session::Kept { lasts: ms(60_000), heard_at };
         let mut link = connect(settings.clone(), SEED + 2).unwrap();
         let resumed = LinkEvent::Resumed { protocol: Protocol::V5, heard_at };
         until(&mut link, "Resumed", |event| (event == resumed).then_some(())).await;
         let (message, receipt) = waiting(&mut link).await;
-        assert_eq!((message.payload.as_ref(), message.dup, message.echo_sent_at), (b"ON".as_ref(), false, None));
+        assert_eq!(
+            (message.payload.as_ref(), message.dup, message.echo_sent_at),
+            (b"ON".as_ref(), false, None)
+        );
         link.acknowledge(receipt);
         proven(&mut link).await;
     }

@@ -112,7 +112,8 @@ struct Shown {
 /// 200 while broker, by both links, and vendor serve and everything is shown, else 503; the body tells each part.
 async fn ready(State(shown): State<Arc<Shown>>) -> (StatusCode, Json<Value>) {
     let status = shown.status.borrow().clone();
-    let ready = status.mqtt.is_some() && status.mqtt_proven && status.securing_proven && status.api && status.settled;
+    let ready =
+        status.mqtt.is_some() && status.mqtt_proven && status.securing_proven && status.api && status.settled;
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let webhook = shown.desk.as_ref().map(|desk| desk.health());
     (code, Json(describe(&status, ready, webhook.as_ref())))
