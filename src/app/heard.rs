@@ -37,9 +37,9 @@ impl Heard {
         now.mono.checked_sub(ago)
     }
 
-    /// Writes the newest heartbeat that came back, again and again, until it is stopped.
-    pub(super) fn keep(self, freshness: watch::Receiver<Option<Instant>>) -> Keeping {
-        let (file, heard) = (self.clone(), freshness.clone());
+    /// Writes what the connection tells, again and again, until it is stopped.
+    pub(super) fn keep(self, told: watch::Receiver<Option<Instant>>) -> Keeping {
+        let (file, heard) = (self.clone(), told.clone());
         let task = tokio::spawn(async move {
             let mut written = None;
             let mut warned = false;
@@ -63,7 +63,7 @@ impl Heard {
                 }
             }
         });
-        Keeping { file: self, freshness, task }
+        Keeping { file: self, told, task }
     }
 
     async fn write(&self, heard_at: Option<Instant>) -> io::Result<()> {
@@ -84,15 +84,15 @@ impl Heard {
 #[derive(Debug)]
 pub(super) struct Keeping {
     file: Heard,
-    freshness: watch::Receiver<Option<Instant>>,
+    told: watch::Receiver<Option<Instant>>,
     task: JoinHandle<()>,
 }
 
 impl Keeping {
-    /// Writes once more, while the connection is still up.
+    /// Writes once more.
     pub(super) async fn stop(self) {
         self.task.abort();
-        let newest = *self.freshness.borrow();
+        let newest = *self.told.borrow();
         if let Err(cause) = self.file.write(newest).await {
             tracing::debug!(%cause, "when the securing connection was last heard was not written");
         }
@@ -133,8 +133,8 @@ mod tests {
     async fn what_is_heard_when_the_gateway_stops_is_written() {
         let directory = tempfile::tempdir().unwrap();
         let file = Heard::new(Some(directory.path()));
-        let (sender, freshness) = watch::channel(None);
-        let keeping = file.clone().keep(freshness);
+        let (sender, told) = watch::channel(None);
+        let keeping = file.clone().keep(told);
         sender.send_replace(Some(clock::now().mono));
         keeping.stop().await;
         assert!(file.read(clock::now()).is_some());

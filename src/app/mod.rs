@@ -127,7 +127,7 @@ pub async fn run(
     let heard = heard::Heard::new(state.directory());
     let securing = format!("{}-securing", config.mqtt.client_id);
     let securing = mqtt::connect(securing_settings(config, &securing, heard.read(now)), seed())?;
-    let heard = heard.keep(securing.freshness());
+    let heard = heard.keep(securing.heard());
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
     let (turns, _) = watch::channel(bridge.turn());
     let mut shell = Shell {

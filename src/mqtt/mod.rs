@@ -79,6 +79,7 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
         Session::Clean => None,
         Session::Kept { heard_at, .. } => heard_at,
     };
+    let (heard_sender, heard) = watch::channel(heard_at);
     let mut identities = Rng::new(seed);
     let keeper = Keeper {
         backoff: Backoff::new(settings.timings.clone(), identities.bits()),
@@ -93,13 +94,14 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
             freshness: freshness_sender,
             closing,
             receipts,
-            heard_at,
+            heard: heard_sender,
         },
     };
     Ok(Link {
         events,
         publisher: Publisher { publications: publication_sender, epoch: Arc::new(AtomicU64::new(0)) },
         freshness,
+        heard,
         receipts: receipt_sender,
         close: close_sender,
         task: tokio::spawn(keeper.run()),
@@ -112,6 +114,7 @@ pub struct Link {
     events: mpsc::Receiver<delivery::Event>,
     publisher: Publisher,
     freshness: watch::Receiver<Option<Instant>>,
+    heard: watch::Receiver<Option<Instant>>,
     receipts: mpsc::Sender<Receipt>,
     close: mpsc::Sender<Close>,
     task: JoinHandle<()>,
@@ -147,6 +150,11 @@ impl Link {
     /// When the newest heartbeat was sent that came back on the connection that is up; `None` while there is none.
     pub fn freshness(&self) -> watch::Receiver<Option<Instant>> {
         self.freshness.clone()
+    }
+
+    /// What [`LinkEvent::Resumed`] would tell now as its `heard_at`: for the next run.
+    pub fn heard(&self) -> watch::Receiver<Option<Instant>> {
+        self.heard.clone()
     }
 
     /// Publishes what was published before and then `last`, waits until the broker has acknowledged it all, and says

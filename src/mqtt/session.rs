@@ -48,7 +48,7 @@ pub(super) struct Shared {
     /// What the core gives back.
     pub(super) receipts: mpsc::Receiver<Receipt>,
     /// What a resumed session brings is younger than this, if that is known.
-    pub(super) heard_at: Option<Instant>,
+    pub(super) heard: watch::Sender<Option<Instant>>,
 }
 
 /// How a session ended.
@@ -117,6 +117,8 @@ struct Session<'a> {
     parked: bool,
     /// Messages to acknowledge.
     acks: VecDeque<u16>,
+    /// Messages that the core has not given back, and what each is younger than; the oldest first.
+    waiting: VecDeque<(u16, Option<Instant>)>,
     refusal_logged_at: Option<Instant>,
     closing: Option<Closing>,
 }
@@ -150,6 +152,7 @@ impl<'a> Session<'a> {
             answers: FuturesUnordered::new(),
             parked: false,
             acks: VecDeque::new(),
+            waiting: VecDeque::new(),
             refusal_logged_at: None,
             closing: None,
         }
@@ -250,10 +253,10 @@ impl<'a> Session<'a> {
         tracing::info!(%protocol, max_packet, resumed, "the {} is up", self.shared.settings.name());
         self.max_packet = packet_limit(max_packet);
         let event = if resumed {
-            LinkEvent::Resumed { protocol, heard_at: self.shared.heard_at }
+            LinkEvent::Resumed { protocol, heard_at: *self.shared.heard.borrow() }
         } else {
             // A new session holds nothing from before it was asked for.
-            self.shared.heard_at = Some(self.started_at);
+            self.shared.heard.send_replace(Some(self.started_at));
             LinkEvent::Up { protocol, max_packet }
         };
         self.shared.delivery.state(self.epoch, event);
@@ -293,6 +296,7 @@ impl<'a> Session<'a> {
             self.acknowledge();
             return None;
         };
+        let younger_than = message.echo_sent_at.or(*self.shared.heard.borrow());
         let (epoch, delivery) = (self.epoch, &mut self.shared.delivery);
         match (packet, self.shared.settings.session) {
             (Some(packet), _) => {
@@ -301,6 +305,7 @@ impl<'a> Session<'a> {
                         "commands wait here that nobody takes: the broker is to deliver them again";
                     return Some(End::Lost(Loss::new(sentence, Pace::Soon)));
                 }
+                self.waiting.push_back((packet, younger_than));
             }
             (None, Kind::Kept { .. }) => delivery.message_beside_waiting(epoch, message),
             (None, Kind::Clean) => delivery.message(epoch, message),
@@ -337,9 +342,18 @@ impl<'a> Session<'a> {
     /// The core gives a receipt back; one of an older session names nothing any more.
     fn take_back(&mut self, receipt: Receipt) {
         if receipt.epoch == self.epoch {
+            self.waiting.retain(|(packet, _)| *packet != receipt.packet);
+            self.note_heard();
             self.acks.push_back(receipt.packet);
             self.acknowledge();
         }
+    }
+
+    /// The broker would deliver what waits again: as long as it does, no later heartbeat bounds the age of that.
+    fn note_heard(&self) {
+        let oldest = self.waiting.front().map(|(_, younger_than)| *younger_than);
+        let heard = oldest.unwrap_or_else(|| self.proof.echo_sent_at().or(*self.shared.heard.borrow()));
+        self.shared.heard.send_if_modified(|known| std::mem::replace(known, heard) != heard);
     }
 
     /// Acknowledges what there is room for; the next arrival makes more.
@@ -401,7 +415,7 @@ impl<'a> Session<'a> {
 
     fn tell(&mut self, event: Option<LinkEvent>) {
         let newest = self.proof.echo_sent_at();
-        self.shared.heard_at = newest.or(self.shared.heard_at);
+        self.note_heard();
         self.shared.freshness.send_if_modified(|known| std::mem::replace(known, newest) != newest);
         if let Some(event) = event {
             self.shared.delivery.state(self.epoch, event);

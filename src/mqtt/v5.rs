@@ -5,13 +5,14 @@
     reason = "foreign enums grow, and what is not named here is told as it is"
 )]
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use rumqttc::{
-    AckMode, AsyncClient, Broker, BrokerSessionResumePolicy, ClientError, ConnectReturnCode, ConnectionError,
-    DisconnectReasonCode, Event, EventLoop, LastWill, ManualAck, MqttOptions, Outgoing, Packet, PubAck,
-    PubAckReason, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
-    RetainForwardRule, StateError, SubscribeFilterInput, SubscribeReasonCode,
+    AckMode, AsyncClient, Broker, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode,
+    Event, EventLoop, LastWill, ManualAck, MqttOptions, Outgoing, Packet, PersistedAckMode, PersistedSession,
+    PubAck, PubAckReason, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
+    RetainForwardRule, SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput,
+    SubscribeReasonCode,
 };
 use secrecy::ExposeSecret;
 
@@ -23,6 +24,41 @@ use super::{
     wire::{self, Arrival, Incoming, NotTaken, Settled, Settling},
 };
 use crate::model::{Publication, Qos, Scheme};
+
+/// What the crate is told of our side of a session that the broker kept: that nothing is under way. What we published and
+/// was not acknowledged is published anew where it still matters, and the broker alone knows what it has for us. Without
+/// such a word the crate takes a kept session for a fault.
+#[derive(Debug)]
+struct NothingOfOurs;
+
+type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+
+impl SessionStore for NothingOfOurs {
+    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> Stored<'a, Option<PersistedSession>> {
+        Box::pin(async {
+            Ok(Some(PersistedSession {
+                format_version: 1,
+                client_id: key.client_id().to_owned(),
+                clean_start: false,
+                session_expiry_interval: None,
+                outgoing_inflight_upper_limit: Some(wire::IN_FLIGHT),
+                ack_mode: PersistedAckMode::Manual,
+                last_pkid: 0,
+                last_puback: 0,
+                replay: Vec::new(),
+                incoming_qos2: Vec::new(),
+            }))
+        })
+    }
+
+    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> Stored<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> Stored<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
 
 /// Takes requests for one connection.
 pub(super) struct Sender(AsyncClient);
@@ -59,8 +95,7 @@ fn options(settings: &Settings, dialer: Dialer) -> Result<MqttOptions, Loss> {
         Session::Kept { .. } => {
             options
                 .set_clean_start(false)
-                // The crate's own state ends with each connection; what the session holds is with the broker.
-                .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
+                .set_session_store(NothingOfOurs)
                 .set_receive_maximum(Some(wire::KEPT_RECEIVE_MAXIMUM))
                 .set_ack_mode(AckMode::Manual);
         }
