@@ -408,7 +408,12 @@ impl Bridge {
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
         let unproven =
-            unproven.into_iter().chain(self.securing.lapses_at().filter(|_| self.health.securable));
+            unproven
+            .into_iter()
+            .chain(self.securing.lapses_at())
+            .chain(self.securing.missed_at())
+            // While the main connection serves, the other one may lack for long.
+            .filter(|at| *at > now.mono);
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
         let stale = stale.map(|at| (at, Wake::Stale));

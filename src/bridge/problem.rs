@@ -128,8 +128,8 @@ impl Bridge {
         if let Some(complaint) = self.link.complaint().filter(|_| !self.health.commandable) {
             say(Problem::MqttUnproven, format!("no command runs, because {complaint}"));
         }
-        if let Some(complaint) = self.securing.complaint().filter(|_| !self.securing.is_commandable(now.mono))
-        {
+        if self.securing.missed_at().is_some_and(|at| at <= now.mono) {
+            let complaint = self.securing.complaint().unwrap_or("no heartbeat has come back on it");
             let text = "a lockdown has no connection of its own and may be held up by other messages";
             say(Problem::SecuringUnproven, format!("{text}, because {complaint}"));
         }
