@@ -26,7 +26,7 @@ fn answer(bench: &mut Bench, failing: &[&str], fault: &Fault) {
 }
 
 /// Lets time pass with readings that are answered so.
-fn pass(bench: &mut Bench, time: Duration, failing: &[&str], fault: &Fault) {
+pub(crate) fn pass(bench: &mut Bench, time: Duration, failing: &[&str], fault: &Fault) {
     bench.auto = false;
     let mut left = time;
     while !left.is_zero() {
