@@ -27,8 +27,15 @@ const READ_WAITS: Duration = Duration::from_secs(10);
 /// Only if `out` cannot be written.
 pub async fn online(config: &Config, out: &mut impl Write) -> io::Result<bool> {
     let vendor = check_vendor(config, out).await?;
-    let broker = check_broker(config, out).await?;
-    Ok(vendor && broker)
+    let name = format!("{}-check", config.mqtt.client_id);
+    // The running gateway's availability is not ours to touch, and its session stays with it.
+    let main = mqtt::Settings { last_will: None, ..app::link_settings(config, &name) };
+    let name = format!("{}-securing-check", config.mqtt.client_id);
+    let securing =
+        mqtt::Settings { session: mqtt::Session::Clean, ..app::securing_settings(config, &name, None) };
+    let broker = check_broker("", main, out).await?;
+    let securing = check_broker(" (securing)", securing, out).await?;
+    Ok(vendor && broker && securing)
 }
 
 async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool> {
@@ -100,37 +107,29 @@ fn left_out(out: &mut impl Write, skipped: &[String]) -> io::Result<bool> {
     Ok(skipped.is_empty())
 }
 
-async fn check_broker(config: &Config, out: &mut impl Write) -> io::Result<bool> {
-    let mut settings = app::link_settings(config, &format!("{}-check", config.mqtt.client_id));
-    // The running gateway's availability is not ours to touch.
-    settings.last_will.topic = format!("{}/bridge/check", config.mqtt.base_topic);
-    settings.last_will.retain = false;
-    let (host, port) = (settings.host.clone(), settings.port);
+async fn check_broker(which: &str, settings: mqtt::Settings, out: &mut impl Write) -> io::Result<bool> {
+    let (broker, rights) = (format!("MQTT broker{which}"), format!("MQTT rights{which}"));
+    let (host, port, heartbeat) = (settings.host.clone(), settings.port, settings.heartbeat_topic.clone());
     let mut link = match mqtt::connect(settings, 1) {
         Ok(link) => link,
-        Err(error) => return bad(out, "MQTT broker", &error),
+        Err(error) => return bad(out, &broker, &error),
     };
     let mut trouble = "it does not answer".to_owned();
     let mut until = tokio::time::Instant::from_std(clock::now().mono + BROKER_WAITS);
     let well = loop {
         let Ok(event) = tokio::time::timeout_at(until, link.next()).await else {
-            break bad(out, "MQTT broker", &trouble)?;
+            break bad(out, &broker, &trouble)?;
         };
         match event {
             LinkEvent::Up { protocol, .. } => {
                 trouble = format!(
                     "connected with MQTT {protocol}, but no heartbeat comes back; the broker must let this user publish \
-                     and read {}/bridge/heartbeat/set",
-                    config.mqtt.base_topic
+                     and read {heartbeat}"
                 );
-                good(out, "MQTT broker", &format!("{host}:{port} is connected with MQTT {protocol}"))?;
+                good(out, &broker, &format!("{host}:{port} is connected with MQTT {protocol}"))?;
             }
             LinkEvent::Proven => {
-                break good(
-                    out,
-                    "MQTT rights",
-                    "a heartbeat came back: publishing and reading commands work",
-                )?;
+                break good(out, &rights, "a heartbeat came back: publishing and reading commands work")?;
             }
             LinkEvent::Unproven(cause) | LinkEvent::Down(cause) => {
                 trouble = cause;

@@ -21,6 +21,8 @@ mod securing;
 mod staleness;
 #[path = "bridge/truth.rs"]
 mod truth;
+#[path = "bridge/unavailable.rs"]
+mod unavailable;
 #[path = "bridge/webhooks.rs"]
 mod webhooks;
 
@@ -226,9 +228,14 @@ fn what_can_be_commanded_is_unavailable_after_ten_seconds_without_proof() {
     bench.run(ms(9_900));
     bench.expect(&[]);
     bench.run(ms(100));
-    bench.expect(&["=door/d-1/availability offline", "=scenario/s-1/availability offline"]);
+    let attributes = ["=door/d-1/attributes none -", "=scenario/s-1/attributes INACTIVE -"];
+    let availability =
+        |word| ["door/d-1", "scenario/s-1"].map(|thing| format!("={thing}/availability {word}"));
+    let offline = availability("offline");
+    bench.expect(&[attributes[0], attributes[1], &offline[0], &offline[1]]);
     bench.link(LinkEvent::Proven);
-    bench.expect(&["=door/d-1/availability online", "=scenario/s-1/availability online"]);
+    let online = availability("online");
+    bench.expect(&[attributes[0], attributes[1], &online[0], &online[1]]);
 }
 
 // ---- unlock --------------------------------------------------------------------------------------------------------
@@ -401,7 +408,7 @@ fn an_unlock_that_waits_too_long_expires_unsent() {
     ]);
     bench.auto = false;
     bench.run(secs(12));
-    assert!(bench.take_log().iter().all(|line| line.starts_with("=door/d-1/av")
+    assert!(bench.take_log().iter().all(|line| line.starts_with("=door/d-1/a")
         || line.starts_with("=scen")
         || line.starts_with("=bridge")));
 }
@@ -1681,7 +1688,12 @@ fn a_refused_key_takes_the_api_offline_at_once_and_until_a_reading_succeeds() {
     bench.run(secs(4));
     bench.take_log();
     bench.answer("scenarios", Err(Fault::Unauthorized(trace())));
-    bench.expect(&["=scenario/s-1/availability offline", "=bridge/api/availability offline"]);
+    bench.expect(&[
+        "=door/d-1/attributes none -",
+        "=scenario/s-1/attributes INACTIVE -",
+        "=scenario/s-1/availability offline",
+        "=bridge/api/availability offline",
+    ]);
     assert_eq!(bench.bridge.status(bench.now).api_trouble.as_deref(), Some(trace().text.as_str()));
     bench.answer("events", Ok(Answer::Events(EventPage { events: vec![], skipped: vec![], next: None })));
     // Another failure does not bring it back.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use verkada2mqtt::{
     clock,
     model::{LinkEvent, Message, Protocol, ProtocolChoice, Publication, Qos, Scheme},
-    mqtt::{Link, Settings, Timings, Tls, connect},
+    mqtt::{Link, Session, Settings, Timings, Tls, connect},
 };
 
 #[path = "mqtt/against_mosquitto.rs"]
@@ -29,6 +29,8 @@ mod opening;
 mod proof;
 #[path = "mqtt/publications.rs"]
 mod publications;
+#[path = "mqtt/securing.rs"]
+mod securing;
 #[path = "mqtt/transports.rs"]
 mod transports;
 #[path = "mqtt/trouble.rs"]
@@ -84,7 +86,8 @@ fn settings(port: u16, protocol: ProtocolChoice) -> Settings {
             ("homeassistant/status".into(), Qos::AtLeastOnce),
         ],
         heartbeat_topic: HEARTBEAT.into(),
-        last_will: publication("verkada/availability", "offline", true),
+        last_will: Some(publication("verkada/availability", "offline", true)),
+        session: Session::Clean,
         timings: Timings {
             connect_within: ms(2_000),
             heartbeat_every: ms(40),

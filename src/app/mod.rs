@@ -1,5 +1,6 @@
 //! The shell: one event loop and one timer around the core. It owns every task and decides nothing.
 
+mod heard;
 pub mod http;
 mod lock;
 mod memory;
@@ -12,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
 };
 
 pub use lock::{LockError, StateLock};
-pub use wiring::{client_settings, link_settings};
+pub use wiring::{client_settings, link_settings, securing_settings};
 
 use crate::{
     bridge::{Bridge, FRESH_LINK, Input, ShellRequest, Status},
@@ -124,6 +126,10 @@ pub async fn run(
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
     let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
+    let heard = heard::Heard::new(state.directory());
+    let securing = format!("{}-securing", config.mqtt.client_id);
+    let securing = mqtt::connect(securing_settings(config, &securing, heard.read(now)), seed())?;
+    let heard = heard.keep(securing.heard());
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
     let (turns, _) = watch::channel(bridge.turn());
     let mut shell = Shell {
@@ -152,9 +158,11 @@ pub async fn run(
     );
     shell.warm();
     systemd::ready();
-    let (link, next) = shell.serve(config, link, signals, reload).await?;
+    let mut links = Links { main: link, securing };
+    let next = shell.serve(config, &mut links, signals, reload).await?;
     systemd::stopping();
-    shell.leave(link).await;
+    heard.stop().await;
+    shell.leave(links).await;
     http.stop().await;
     tracing::info!("the gateway has stopped");
     Ok(next.map_or(End::Stopped, |config| End::Reload(Box::new(config))))
@@ -174,6 +182,13 @@ fn seed() -> u64 {
 /// The gateway is to stop and start again.
 #[derive(Debug, PartialEq, Eq)]
 struct Restart;
+
+/// The two connections to the broker.
+struct Links {
+    main: Link,
+    /// For lockdowns alone, so that nothing stands before them.
+    securing: Link,
+}
 
 struct Shell<'a> {
     bridge: Bridge,
@@ -203,13 +218,19 @@ impl Shell<'_> {
     async fn serve(
         &mut self,
         config: &Config,
-        mut link: Link,
+        links: &mut Links,
         signals: &mut mpsc::Receiver<Signal>,
         reload: impl Fn() -> Result<Config, Report>,
-    ) -> Result<(Link, Option<Config>), Error> {
+    ) -> Result<Option<Config>, Error> {
         let mut next_config = None;
         loop {
+            while let Some(event) = links.securing.next().now_or_never() {
+                self.bridge.handle(Input::Securing(event), clock::now());
+            }
             self.pull();
+            while let Some(receipt) = self.bridge.next_receipt() {
+                links.securing.acknowledge(receipt);
+            }
             if self.obey() == Some(Restart) {
                 next_config = Some(reload().unwrap_or_else(|report| {
                     tracing::error!("the gateway restarts with the configuration as it was: {report}");
@@ -221,7 +242,7 @@ impl Shell<'_> {
             if let Some(stop_by) = self.stop_by
                 && (self.bridge.is_idle() || stop_by <= now.mono)
             {
-                return Ok((link, next_config));
+                return Ok(next_config);
             }
             let deadlines = [
                 self.bridge.next_deadline(now).map(|(at, _)| at),
@@ -245,7 +266,8 @@ impl Shell<'_> {
                         self.stop();
                     }
                 },
-                event = link.next() => self.hear(event),
+                event = links.securing.next() => self.bridge.handle(Input::Securing(event), clock::now()),
+                event = links.main.next() => self.hear(event),
                 Some(reply) = self.replies.join_next(), if !self.replies.is_empty() => {
                     let reply = reply.map_err(|error| Error::Task(error.to_string()))?;
                     // First, because the core judges a refused call by it.
@@ -344,7 +366,8 @@ impl Shell<'_> {
     }
 
     /// Ends what is left, says goodbye to the broker, and waits for it a little.
-    async fn leave(mut self, link: Link) {
+    async fn leave(mut self, links: Links) {
+        let Links { main: link, securing } = links;
         self.bridge.abandon(clock::now());
         let drained = tokio::time::timeout(FAREWELL, async {
             self.publish();
@@ -355,6 +378,10 @@ impl Shell<'_> {
         });
         if drained.await.is_err() {
             tracing::warn!("the broker does not take what is left to publish");
+        }
+        // The broker keeps its session: what is pressed from now on is delivered to the next run.
+        if let Err(error) = securing.close(Vec::new(), FAREWELL).await {
+            tracing::debug!(%error, "the securing connection did not say goodbye");
         }
         if let Err(error) = link.close(vec![self.bridge.farewell()], FAREWELL).await {
             tracing::warn!(%error, "the broker did not acknowledge the goodbye; its last will says it");

@@ -1,5 +1,7 @@
 //! The configuration, as each part wants it.
 
+use std::time::{Duration, Instant};
+
 use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::{
@@ -9,6 +11,10 @@ use crate::{
     model::{Publication, Qos},
     mqtt, verkada,
 };
+
+/// How long the broker keeps what is published for scenarios while the securing connection is cut. What is older is not
+/// executed.
+const SESSION_LASTS: Duration = Duration::from_mins(1);
 
 /// For the core.
 pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
@@ -146,14 +152,30 @@ pub fn link_settings(config: &Config, client_id: &str) -> mqtt::Settings {
             (config.home_assistant.birth_topic.clone(), Qos::AtLeastOnce),
         ],
         heartbeat_topic: topics.heartbeat(),
-        last_will: Publication {
+        session: mqtt::Session::Clean,
+        last_will: Some(Publication {
             topic: topics.availability(),
             payload: payload::OFFLINE.into(),
             qos: Qos::AtLeastOnce,
             retain: true,
             correlation: None,
-        },
+        }),
         timings: mqtt::Timings::default(),
+    }
+}
+
+/// For the securing MQTT link, the same but for what comes over it. `heard_at` is what an earlier run knows of it.
+pub fn securing_settings(config: &Config, client_id: &str, heard_at: Option<Instant>) -> mqtt::Settings {
+    let topics = topics(config);
+    mqtt::Settings {
+        subscriptions: vec![
+            (topics.scenario_filter(), Qos::AtLeastOnce),
+            (topics.securing_heartbeat(), Qos::AtLeastOnce),
+        ],
+        heartbeat_topic: topics.securing_heartbeat(),
+        last_will: None,
+        session: mqtt::Session::Kept { lasts: SESSION_LASTS, heard_at },
+        ..link_settings(config, client_id)
     }
 }
 

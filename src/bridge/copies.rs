@@ -72,6 +72,15 @@ impl Copies {
         self.0.push_back(Heard { line, at: now, digest });
         false
     }
+
+    /// The message was not taken, for a reason that its copy may not have: the copy is no longer waited for.
+    pub(super) fn forget(&mut self, line: Line, message: &Message) {
+        let digest = digest(message);
+        let index = self.0.iter().rposition(|heard| heard.line == line && heard.digest == digest);
+        if let Some(index) = index {
+            self.0.remove(index);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,8 @@ pub(super) struct Facts<'a> {
 pub(super) enum TargetFacts<'a> {
     /// No door or scenario has this id.
     Unknown,
+    /// The scenarios were not read yet, and this one may exist: a lockdown does not wait for that.
+    Unread,
     /// A door.
     Door {
         door: &'a Door,
@@ -92,7 +94,9 @@ pub(super) fn judge(
     codes: &mut Codes,
     now: Now,
 ) -> Result<Passed, Refusal> {
-    if facts.stopping {
+    let activates = order.as_ref().is_ok_and(|order| order.verb == Verb::Activate);
+    // A lockdown is taken on even then: what this run cannot finish, the next one does.
+    if facts.stopping && !activates {
         return Err(Refusal::refused(Reason::Stopping, "the gateway is stopping"));
     }
     if message.retain {
@@ -104,7 +108,9 @@ pub(super) fn judge(
         let reason = if error.too_large { Reason::TooLarge } else { Reason::Malformed };
         Refusal::refused(reason, error.to_string())
     })?;
-    if matches!(facts.target, TargetFacts::Unknown) {
+    if matches!(facts.target, TargetFacts::Unknown)
+        || (matches!(facts.target, TargetFacts::Unread) && !activates)
+    {
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
@@ -203,10 +209,10 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
             }
             Ok(())
         }
-        TargetFacts::Scenario if !general => {
+        TargetFacts::Scenario | TargetFacts::Unread if !general => {
             refused(&format!("the configuration does not allow commands to {action} a scenario"))
         }
-        TargetFacts::Scenario | TargetFacts::Unknown => Ok(()),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => Ok(()),
     }
 }
 
@@ -220,7 +226,7 @@ fn judge_code(
 ) -> Result<(), Refusal> {
     let (door, lockdown) = match facts.target {
         TargetFacts::Door { settings, lockdown, .. } => (settings, lockdown),
-        TargetFacts::Scenario | TargetFacts::Unknown => (None, None),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, None),
     };
     let by_lockdown = action == Action::Unlock
         && lockdown.is_some()

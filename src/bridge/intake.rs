@@ -1,6 +1,6 @@
 //! Messages come in: birth, refresh and commands, the latter through the gate.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     Bridge,
@@ -27,8 +27,9 @@ const BIRTH_PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two readings that somebody asks for from outside.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long after a lockdown was taken on the broker may deliver it again, because a crash came before we acknowledged it.
-const REDELIVERED_WITHIN: Duration = Duration::from_mins(2);
+/// How long before the broker was last heard a lockdown was taken on that it delivers again, because a crash came before
+/// we acknowledged it.
+const REDELIVERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a warning of a retained command counts for its topic.
 const RETAINED_WARNING_LASTS: Duration = Duration::from_hours(1);
 /// For how many topics such warnings are remembered; beyond it none are given.
@@ -55,6 +56,8 @@ impl Bridge {
             Some(Destination::LogLevel) if !message.retain => self.hear_log_level(&message.payload),
             Some(Destination::Restart) if !message.retain => self.hear_restart(&message.payload, now),
             Some(Destination::Acknowledge) if !message.retain => self.acknowledge(now),
+            // The main connection hears the other one's heartbeat as well.
+            Some(Destination::SecuringHeartbeat) => {}
             Some(
                 Destination::Refresh
                 | Destination::LogLevel
@@ -73,7 +76,11 @@ impl Bridge {
     pub(super) fn hear_securing_message(&mut self, message: &Message, now: Now) {
         let Some(Destination::Scenario(id)) = self.topics.destination(&message.topic) else { return };
         let Ok(id) = id.parse() else { return };
-        let kept = message.echo_sent_at.is_none() && matches!(self.securing.bound(), Bound::Heard(_));
+        let heard = match self.securing.bound() {
+            Bound::Heard(heard_at) if message.echo_sent_at.is_none() => Some(heard_at),
+            Bound::Heard(_) | Bound::Began(_) | Bound::None => None,
+        };
+        let kept = heard.is_some();
         let order = Order::read(Kind::Scenario, &message.payload).ok();
         let verb = order.as_ref().map(|order| order.verb);
         let concerns = verb == Some(Verb::Activate) || (kept && verb == Some(Verb::Release));
@@ -81,11 +88,8 @@ impl Bridge {
             return;
         }
         let target = Target::Scenario(id);
-        if kept
-            && message.dup
-            && order.is_some_and(|order| order.id.is_none())
-            && self.was_activated(&target, now)
-        {
+        let nameless = order.is_some_and(|order| order.id.is_none());
+        if message.dup && nameless && self.was_activated(&target, heard.flatten()) {
             tracing::info!(
                 target = target.path(),
                 "the broker delivers a lockdown again that was taken on before"
@@ -95,12 +99,12 @@ impl Bridge {
         self.command(target, message, Line::Securing, now);
     }
 
-    /// Whether a lockdown of the scenario was taken on a short while ago.
-    fn was_activated(&self, target: &Target, now: Now) -> bool {
-        let Target::Scenario(id) = target else { return false };
-        self.commands
-            .activated_at(id)
-            .is_some_and(|at| now.mono.saturating_duration_since(at) < REDELIVERED_WITHIN)
+    /// Whether a lockdown of the scenario was taken on right before the broker was last heard: what it then delivers again is
+    /// that one, which a crash kept from being acknowledged.
+    fn was_activated(&self, target: &Target, heard_at: Option<Instant>) -> bool {
+        let (Target::Scenario(id), Some(heard_at)) = (target, heard_at) else { return false };
+        let at = self.commands.activated_at(id);
+        at.is_some_and(|at| heard_at.saturating_duration_since(at) < REDELIVERED_WITHIN)
     }
 
     fn hear_birth(&mut self, message: &Message, now: Now) {
@@ -158,6 +162,10 @@ impl Bridge {
                 if refusal.reason == Reason::NotAllowed {
                     // A toggle may have been switched on since the list was read.
                     self.refresh(&[List::Doors], now);
+                }
+                if matches!(refusal.reason, Reason::LinkStale | Reason::ResumedSession) {
+                    // It says more of the connection than of the command: the copy is judged for itself.
+                    self.copies.forget(line, message);
                 }
                 self.refuse(&origin, refusal, now);
             }
@@ -238,6 +246,11 @@ impl Bridge {
                 })
             }
             Target::Scenario(id) if self.scenarios.get(id).is_some() => TargetFacts::Scenario,
+            Target::Scenario(id)
+                if self.poller.last_good(List::Scenarios).is_none() && self.settings.scenarios.takes(id) =>
+            {
+                TargetFacts::Unread
+            }
             Target::Scenario(_) => TargetFacts::Unknown,
         };
         Facts {

@@ -22,6 +22,8 @@ pub(super) struct Link {
     complaint: Option<String>,
     /// Whether anything was heard of it at all.
     known: bool,
+    /// Since when it is not proven, over however many connections.
+    missed_since: Option<Instant>,
 }
 
 /// A session that went on.
@@ -45,6 +47,7 @@ pub(super) enum Bound {
 impl Link {
     /// Takes what is no message; those are for others.
     pub(super) fn hear(&mut self, event: &LinkEvent, now: Instant) {
+        let missed_since = self.missed_since;
         self.known = true;
         match event {
             LinkEvent::Up { protocol, .. } => *self = Self::opened(*protocol, None, now),
@@ -67,6 +70,7 @@ impl Link {
             }
             LinkEvent::Message(_) | LinkEvent::Waiting(..) => {}
         }
+        self.missed_since = if self.proven { None } else { missed_since.or(Some(now)) };
     }
 
     fn opened(protocol: Protocol, resumed: Option<Resumed>, now: Instant) -> Self {
@@ -86,6 +90,11 @@ impl Link {
     /// When it stops to be commandable, unless a heartbeat comes back.
     pub(super) fn lapses_at(&self) -> Option<Instant> {
         self.unproven_since.map(|since| since + UNPROVEN_LASTS)
+    }
+
+    /// When it is a problem that it is not proven, unless it is by then: a connection may be made anew without alarm.
+    pub(super) fn missed_at(&self) -> Option<Instant> {
+        self.missed_since.map(|since| since + UNPROVEN_LASTS)
     }
 
     /// Why it is not proven, if it was heard of and is not.

@@ -39,6 +39,7 @@ mod seen;
 mod settings;
 mod settlement;
 mod slugs;
+mod unavailable;
 mod view;
 mod webhooks;
 
@@ -69,6 +70,7 @@ use self::{
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
     settlement::Settlements,
+    unavailable::Unavailable,
     webhooks::{Reliance, Webhooks},
 };
 pub use self::{
@@ -224,6 +226,7 @@ pub struct Bridge {
     /// Acknowledgements that wait until all that was written down before them is durable.
     receipts: VecDeque<(RecordNumber, Receipt)>,
     health: Health,
+    unavailable: Unavailable,
     api: Api,
     calls: BTreeMap<CallId, Pending>,
     last_call: CallId,
@@ -284,6 +287,7 @@ impl Bridge {
             copies: Copies::default(),
             receipts: VecDeque::new(),
             health: Health::default(),
+            unavailable: Unavailable::default(),
             api: Api::default(),
             lists_quiet: BTreeMap::new(),
             lists_told: BTreeSet::new(),
@@ -425,8 +429,12 @@ impl Bridge {
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
-        let unproven =
-            unproven.into_iter().chain(self.securing.lapses_at().filter(|_| self.health.securable));
+        let unproven = unproven
+            .into_iter()
+            .chain(self.securing.lapses_at())
+            .chain(self.securing.missed_at())
+            // While the main connection serves, the other one may lack for long.
+            .filter(|at| *at > now.mono);
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
         let stale = stale.map(|at| (at, Wake::Stale));

@@ -151,9 +151,9 @@ impl Bridge {
         });
         let main = self.link.complaint().filter(|_| !self.health.commandable);
         let main = main.map(|cause| (Problem::MqttUnproven, format!("no command runs, because {cause}")));
-        let securing = self.securing.complaint().filter(|_| !self.securing.is_commandable(now.mono));
-        let securing = securing.map(|cause| {
+        let securing = self.securing.missed_at().filter(|at| *at <= now.mono).map(|_| {
             let text = "a lockdown has no connection of its own and may be held up by other messages";
+            let cause = self.securing.complaint().unwrap_or("no heartbeat has come back on it");
             (Problem::SecuringUnproven, format!("{text}, because {cause}"))
         });
         [broken, replaced, main, securing].into_iter().flatten()

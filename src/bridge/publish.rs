@@ -192,6 +192,7 @@ impl Bridge {
         if (old.securable, old.scenarios) != (health.securable, health.scenarios) {
             self.scenarios.touch_all();
         }
+        self.compare_unavailable(now);
     }
 
     /// Logs that the API went or came back. One that comes and goes is not told each time, but its present state is told
@@ -230,7 +231,7 @@ impl Bridge {
         let online = self.health.commandable && self.health.doors && !cut_off;
         let state = view::lock_word(record.shown().lock);
         let position = view::position_word(record);
-        let attributes = view::door_attributes(&self.doors, door, record);
+        let attributes = view::door_attributes(&self.doors, door, record, self.unavailable.doors());
         let problems = Problem::ALL
             .map(|problem| (problem, view::problem_word(self.doors.problem(door, record, problem))));
         let target = Target::Door(id.clone());
@@ -247,7 +248,7 @@ impl Bridge {
         let Some(record) = self.scenarios.get(id) else { return };
         let online = self.health.securable && self.health.scenarios;
         let state = view::scenario_word(&record.scenario.state);
-        let attributes = view::scenario_attributes(record, &self.doors);
+        let attributes = view::scenario_attributes(record, &self.doors, self.unavailable.scenarios());
         let target = Target::Scenario(id.clone());
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);

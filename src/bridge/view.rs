@@ -81,14 +81,21 @@ pub(super) const fn online_word(online: bool) -> &'static str {
     if online { payload::ONLINE } else { payload::OFFLINE }
 }
 
-/// The attributes of a door. Nothing in it changes by the mere passing of time.
-pub(super) fn door_attributes(doors: &Doors, door: &Door, record: &doors::Record) -> Bytes {
+/// The attributes of a door. Nothing in it changes by the mere passing of time. `unavailable`: why all doors are.
+pub(super) fn door_attributes(
+    doors: &Doors,
+    door: &Door,
+    record: &doors::Record,
+    unavailable: Option<&str>,
+) -> Bytes {
     let shown = record.shown();
     let unlocking = shown.source == Source::Command && matches!(shown.lock, Lock::Unlocking | Lock::Unlocked);
     let confirmed = (shown.source == Source::Event).then_some(shown.at).flatten();
     let there = |problem: &&Problem| doors.problem(door, record, **problem) == Some(true);
     let problems: Vec<_> = Problem::ALL.iter().filter(there).map(|problem| problem.word()).collect();
     let covered_by: Vec<_> = record.covered_by().take(MAX_LISTED_SCENARIOS).map(ScenarioId::as_str).collect();
+    let cut_off = doors.is_cut_off(door);
+    let unavailable = unavailable.or_else(|| cut_off.then_some("the controller of the door is offline"));
     bytes_of(&json!({
         "name": door.name.as_deref().and_then(name::shown),
         "site": door.site.as_ref().and_then(|site| site.name.as_deref()).and_then(name::shown),
@@ -103,14 +110,20 @@ pub(super) fn door_attributes(doors: &Doors, door: &Door, record: &doors::Record
         "position_time": record.position().map(|(_, at)| time(at)),
         "problems": problems,
         "covered_by": covered_by,
-        "controller_offline": doors.is_cut_off(door),
+        "controller_offline": cut_off,
+        "unavailable_reason": unavailable,
         "last_event": record.last_event.as_ref().map(last_event),
         "last_command": record.last_command.as_ref().map(command),
     }))
 }
 
 /// The attributes of a scenario; names of sites and doors stand in them where the list of doors tells them.
-pub(super) fn scenario_attributes(record: &scenarios::Record, all: &Doors) -> Bytes {
+/// `unavailable`: why all scenarios are.
+pub(super) fn scenario_attributes(
+    record: &scenarios::Record,
+    all: &Doors,
+    unavailable: Option<&str>,
+) -> Bytes {
     let scenario = &record.scenario;
     let state = match &scenario.state {
         ScenarioState::Active => Some("ACTIVE"),
@@ -131,6 +144,7 @@ pub(super) fn scenario_attributes(record: &scenarios::Record, all: &Doors) -> By
         "doors_to_lock": doors,
         "door_names": door_names(&scenario.doors_to_lock, all),
         "doors_to_lock_count": scenario.doors_to_lock.len(),
+        "unavailable_reason": unavailable,
         "last_command": record.last_command.as_ref().map(command),
     }))
 }

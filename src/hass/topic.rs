@@ -23,6 +23,8 @@ pub enum Destination<'a> {
     Restart,
     /// `<base>/bridge/acknowledge/set`.
     Acknowledge,
+    /// `<base>/bridge/heartbeat_securing/set`, which the main connection hears as well.
+    SecuringHeartbeat,
     /// A topic of the command filter that means nothing.
     Nowhere,
 }
@@ -73,6 +75,16 @@ impl Topics {
         self.bridge("heartbeat/set")
     }
 
+    /// The filter of the securing connection: commands for scenarios.
+    pub fn scenario_filter(&self) -> String {
+        format!("{}/scenario/+/set", self.base)
+    }
+
+    /// Where the gateway hears its own heartbeat over the securing connection.
+    pub fn securing_heartbeat(&self) -> String {
+        self.bridge("heartbeat_securing/set")
+    }
+
     /// Whether a topic lies at or below the base topic.
     pub fn owns(&self, topic: &str) -> bool {
         topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -97,6 +109,7 @@ impl Topics {
             ("scenario", id) => Destination::Scenario(id),
             ("bridge", "refresh") => Destination::Refresh,
             ("bridge", "log_level") => Destination::LogLevel,
+            ("bridge", "heartbeat_securing") => Destination::SecuringHeartbeat,
             ("bridge", "restart") => Destination::Restart,
             ("bridge", "acknowledge") => Destination::Acknowledge,
             _ => Destination::Nowhere,

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use tokio::sync::mpsc;
 
-use crate::model::{LinkEvent, Message};
+use super::wire::KEPT_RECEIVE_MAXIMUM;
+use crate::model::{LinkEvent, Message, Receipt};
 
 /// An event and the session it belongs to.
 pub(super) type Event = (u64, LinkEvent);
@@ -55,6 +56,21 @@ impl Delivery {
         if self.dropped == 1 {
             tracing::warn!("messages come faster than they are handled: some are dropped");
         }
+    }
+
+    /// The same on a kept session for a message that the broker does not deliver again: it leaves room for those that it
+    /// does.
+    pub(super) fn message_beside_waiting(&mut self, epoch: u64, message: Message) {
+        if self.events.capacity() > usize::from(KEPT_RECEIVE_MAXIMUM) {
+            self.message(epoch, message);
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
+    /// Hands on a message that the broker delivers again unless it is acknowledged; whether there was room.
+    pub(super) fn waiting(&mut self, epoch: u64, message: Message, receipt: Receipt) -> bool {
+        self.waiting.is_empty() && self.events.try_send((epoch, LinkEvent::Waiting(message, receipt))).is_ok()
     }
 
     /// Waits until the changes of state that wait are told. Cancel safe.

@@ -67,7 +67,13 @@ impl Keeper {
             loss.sentence.clone()
         };
         self.trouble.version_told &= !was_up;
-        self.trouble.log(&sentence, was_up, settings.timings.remind_every, clock::now().mono);
+        self.trouble.log(
+            settings.name(),
+            &sentence,
+            was_up,
+            settings.timings.remind_every,
+            clock::now().mono,
+        );
         if was_up || self.trouble.told.as_ref() != Some(&sentence) {
             self.trouble.told = Some(sentence.clone());
             self.shared.delivery.state(epoch, LinkEvent::Down(sentence));
@@ -122,9 +128,9 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    fn log(&mut self, cause: &str, was_up: bool, remind_every: Duration, now: Instant) {
+    fn log(&mut self, link: &str, cause: &str, was_up: bool, remind_every: Duration, now: Instant) {
         if self.is_worth_a_line(was_up, remind_every, now) {
-            tracing::warn!(attempts = self.attempts, cause, "the MQTT link is down");
+            tracing::warn!(attempts = self.attempts, cause, "the {link} is down");
         }
     }
 

@@ -1,7 +1,9 @@
 //! The adapter to the MQTT broker.
 //!
 //! MQTT is a lossy pipe here. A [`Link`] makes connection after connection, for ever. Each begins a clean session,
-//! which [`LinkEvent::Up`] announces: the broker holds nothing of ours that we have not published again. Heartbeats of
+//! which [`LinkEvent::Up`] announces: the broker holds nothing of ours that we have not published again. Only a link
+//! whose settings say so lets the broker keep its session for a while; [`LinkEvent::Resumed`] announces it, and
+//! messages come with a [`Receipt`], by which the core has them acknowledged. Heartbeats of
 //! ours that come back over our own subscription prove that the broker lets us publish and read, and bound the age of
 //! every command: see [`Message::echo_sent_at`].
 //!
@@ -37,7 +39,7 @@ use tokio::{
 };
 
 pub use self::closing::Unacknowledged;
-pub use self::settings::{ClientCertificate, Error, Settings, Timings, Tls};
+pub use self::settings::{ClientCertificate, Error, Session, Settings, Timings, Tls};
 use self::{
     backoff::Backoff,
     closing::{Answer, Close},
@@ -47,7 +49,7 @@ use self::{
     session::Shared,
 };
 use crate::{
-    model::{LinkEvent, Publication},
+    model::{LinkEvent, Publication, Receipt},
     rng::Rng,
 };
 
@@ -72,6 +74,12 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
     let (publication_sender, publications) = mpsc::channel(PUBLICATIONS);
     let (close_sender, closing) = mpsc::channel(1);
     let (freshness_sender, freshness) = watch::channel(None);
+    let (receipt_sender, receipts) = mpsc::channel(EVENTS);
+    let heard_at = match settings.session {
+        Session::Clean => None,
+        Session::Kept { heard_at, .. } => heard_at,
+    };
+    let (heard_sender, heard) = watch::channel(heard_at);
     let mut identities = Rng::new(seed);
     let keeper = Keeper {
         backoff: Backoff::new(settings.timings.clone(), identities.bits()),
@@ -85,12 +93,16 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
             delivery: Delivery::new(event_sender),
             freshness: freshness_sender,
             closing,
+            receipts,
+            heard: heard_sender,
         },
     };
     Ok(Link {
         events,
         publisher: Publisher { publications: publication_sender, epoch: Arc::new(AtomicU64::new(0)) },
         freshness,
+        heard,
+        receipts: receipt_sender,
         close: close_sender,
         task: tokio::spawn(keeper.run()),
     })
@@ -102,6 +114,8 @@ pub struct Link {
     events: mpsc::Receiver<delivery::Event>,
     publisher: Publisher,
     freshness: watch::Receiver<Option<Instant>>,
+    heard: watch::Receiver<Option<Instant>>,
+    receipts: mpsc::Sender<Receipt>,
     close: mpsc::Sender<Close>,
     task: JoinHandle<()>,
 }
@@ -109,15 +123,23 @@ pub struct Link {
 impl Link {
     /// The next event; waits for ever once there is nothing more to come. Cancel safe.
     ///
-    /// Handing out [`LinkEvent::Up`] marks what is published from then on as meant for the new session.
+    /// Handing out [`LinkEvent::Up`] or [`LinkEvent::Resumed`] marks what is published from then on as meant for the new session.
     pub async fn next(&mut self) -> LinkEvent {
         let Some((epoch, event)) = self.events.recv().await else {
             return std::future::pending().await;
         };
-        if matches!(event, LinkEvent::Up { .. }) {
+        if matches!(event, LinkEvent::Up { .. } | LinkEvent::Resumed { .. }) {
             self.publisher.epoch.store(epoch, Ordering::Relaxed);
         }
         event
+    }
+
+    /// Acknowledges a message that [`LinkEvent::Waiting`] brought: the broker forgets it. Never waits; a receipt of an
+    /// older session does nothing, since the broker delivers its message again.
+    pub fn acknowledge(&self, receipt: Receipt) {
+        if self.receipts.try_send(receipt).is_err() {
+            tracing::debug!(?receipt, "a receipt finds no room; the broker will deliver its message again");
+        }
     }
 
     /// A handle to publish with.
@@ -128,6 +150,11 @@ impl Link {
     /// When the newest heartbeat was sent that came back on the connection that is up; `None` while there is none.
     pub fn freshness(&self) -> watch::Receiver<Option<Instant>> {
         self.freshness.clone()
+    }
+
+    /// What [`LinkEvent::Resumed`] would tell now as its `heard_at`: for the next run.
+    pub fn heard(&self) -> watch::Receiver<Option<Instant>> {
+        self.heard.clone()
     }
 
     /// Publishes what was published before and then `last`, waits until the broker has acknowledged it all, and says
@@ -213,13 +240,14 @@ mod tests {
             keep_alive: Duration::from_secs(5),
             subscriptions: vec![("verkada/+/+/set".into(), Qos::AtLeastOnce)],
             heartbeat_topic: "verkada/bridge/heartbeat/set".into(),
-            last_will: Publication {
+            session: Session::Clean,
+            last_will: Some(Publication {
                 topic: "verkada/availability".into(),
                 payload: "offline".into(),
                 qos: Qos::AtLeastOnce,
                 retain: true,
                 correlation: None,
-            },
+            }),
             timings: Timings::default(),
         }
     }

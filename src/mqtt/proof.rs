@@ -14,6 +14,8 @@ use crate::model::{LinkEvent, Publication, Qos};
 pub(super) struct Proof {
     heartbeat: Heartbeat,
     topic: String,
+    /// What the log calls the link.
+    link: &'static str,
     subscribed: bool,
     /// The filters that the broker refused, with its reasons.
     refused_filters: Option<String>,
@@ -30,6 +32,7 @@ impl Proof {
         Self {
             heartbeat: Heartbeat::new(settings.timings.clone(), identity, now),
             topic: settings.heartbeat_topic.clone(),
+            link: settings.name(),
             subscribed: false,
             refused_filters: None,
             refused_heartbeat: None,
@@ -126,7 +129,7 @@ impl Proof {
         match verdict {
             Verdict::Proven => {
                 if std::mem::take(&mut self.good_news_due) {
-                    tracing::info!("the MQTT link is proven: our heartbeat came back");
+                    tracing::info!("the {} is proven: our heartbeat came back", self.link);
                 }
                 LinkEvent::Proven
             }
@@ -142,7 +145,12 @@ impl Proof {
                 if !quiet {
                     self.complaint_logged_at = Some(now);
                     self.good_news_due = true;
-                    tracing::warn!(since, cause, "the MQTT link is unproven: no command will run");
+                    tracing::warn!(
+                        since,
+                        cause,
+                        "the {} is unproven: no command that comes over it will run",
+                        self.link
+                    );
                 }
                 LinkEvent::Unproven(format!("{since}: {cause}"))
             }

@@ -6,6 +6,7 @@
 //! client crate's state whole, so that nothing in it can outlive the connection: no old message, no wedged packet id.
 
 use std::{
+    collections::VecDeque,
     pin::{Pin, pin},
     sync::Arc,
     time::{Duration, Instant},
@@ -22,12 +23,12 @@ use super::{
     delivery::Delivery,
     outbox::{Outbox, Queued},
     proof::Proof,
-    settings::Settings,
+    settings::{Session as Kind, Settings},
     wire::{self, Arrival, Driver, Incoming, NotTaken, Sender, Settled, Settling},
 };
 use crate::{
     clock,
-    model::{LinkEvent, Message, Protocol},
+    model::{LinkEvent, Message, Protocol, Receipt},
 };
 
 /// The largest payload that is handed to the core, in bytes. No command is near it.
@@ -44,6 +45,10 @@ pub(super) struct Shared {
     pub(super) delivery: Delivery,
     pub(super) freshness: watch::Sender<Option<Instant>>,
     pub(super) closing: mpsc::Receiver<Close>,
+    /// What the core gives back.
+    pub(super) receipts: mpsc::Receiver<Receipt>,
+    /// What a resumed session brings is younger than this, if that is known.
+    pub(super) heard: watch::Sender<Option<Instant>>,
 }
 
 /// How a session ended.
@@ -110,6 +115,10 @@ struct Session<'a> {
     answers: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
     /// A publication that found no room.
     parked: bool,
+    /// Messages to acknowledge.
+    acks: VecDeque<u16>,
+    /// Messages that the core has not given back, and what each is younger than; the oldest first.
+    waiting: VecDeque<(u16, Option<Instant>)>,
     refusal_logged_at: Option<Instant>,
     closing: Option<Closing>,
 }
@@ -122,6 +131,7 @@ enum Wake {
     CaughtUp,
     Time,
     Close(Close),
+    Acknowledge(Receipt),
 }
 
 impl<'a> Session<'a> {
@@ -141,6 +151,8 @@ impl<'a> Session<'a> {
             resubscribe_at: None,
             answers: FuturesUnordered::new(),
             parked: false,
+            acks: VecDeque::new(),
+            waiting: VecDeque::new(),
             refusal_logged_at: None,
             closing: None,
         }
@@ -161,6 +173,10 @@ impl<'a> Session<'a> {
                     Wake::CaughtUp => None,
                     Wake::Time => self.tick(),
                     Wake::Close(close) => self.close(close),
+                    Wake::Acknowledge(receipt) => {
+                        self.take_back(receipt);
+                        None
+                    }
                 };
                 if let Some(end) = end {
                     return end;
@@ -175,7 +191,7 @@ impl<'a> Session<'a> {
         let open = self.opened_at.is_some();
         let may_publish = open && !self.parked;
         let may_close = self.closing.is_none();
-        let Shared { outbox, delivery, closing, .. } = &mut *self.shared;
+        let Shared { outbox, delivery, closing, receipts, .. } = &mut *self.shared;
         let is_behind = delivery.is_behind();
         let publications =
             async { if open { outbox.next(self.epoch).await } else { match outbox.hoard().await {} } };
@@ -186,6 +202,7 @@ impl<'a> Session<'a> {
             () = delivery.catch_up(), if is_behind => Wake::CaughtUp,
             () = tokio::time::sleep_until(deadline) => Wake::Time,
             Some(close) = closing.recv(), if may_close => Wake::Close(close),
+            Some(receipt) = receipts.recv() => Wake::Acknowledge(receipt),
         }
     }
 
@@ -206,12 +223,13 @@ impl<'a> Session<'a> {
     fn arrived(&mut self, arrival: Arrival) -> Option<End> {
         let now = clock::now().mono;
         self.parked = false;
+        self.acknowledge();
         match arrival {
             Arrival::Progress => {}
             Arrival::Life => self.heard_at = now,
-            Arrival::Opened { max_packet } => {
+            Arrival::Opened { max_packet, resumed } => {
                 self.heard_at = now;
-                self.opened(max_packet, now);
+                self.opened(max_packet, resumed, now);
             }
             Arrival::Subscribed(answers) => {
                 self.heard_at = now;
@@ -219,19 +237,29 @@ impl<'a> Session<'a> {
             }
             Arrival::Message(incoming) => {
                 self.heard_at = now;
-                self.message(incoming, now);
+                if let Some(end) = self.message(incoming, now) {
+                    return Some(end);
+                }
             }
             Arrival::Farewell => return Some(self.farewell()),
         }
         self.leave_if_done()
     }
 
-    fn opened(&mut self, max_packet: Option<u32>, now: Instant) {
+    fn opened(&mut self, max_packet: Option<u32>, resumed: bool, now: Instant) {
+        let protocol = self.protocol;
         self.opened_at = Some(now);
         self.proof.opened(now);
-        tracing::info!(protocol = %self.protocol, max_packet, "the MQTT link is up");
+        tracing::info!(%protocol, max_packet, resumed, "the {} is up", self.shared.settings.name());
         self.max_packet = packet_limit(max_packet);
-        self.shared.delivery.state(self.epoch, LinkEvent::Up { protocol: self.protocol, max_packet });
+        let event = if resumed {
+            LinkEvent::Resumed { protocol, heard_at: *self.shared.heard.borrow() }
+        } else {
+            // A new session holds nothing from before it was asked for.
+            self.shared.heard.send_replace(Some(self.started_at));
+            LinkEvent::Up { protocol, max_packet }
+        };
+        self.shared.delivery.state(self.epoch, event);
         self.subscribe();
     }
 
@@ -261,22 +289,45 @@ impl<'a> Session<'a> {
         self.beat(now);
     }
 
-    fn message(&mut self, incoming: Incoming, now: Instant) {
-        let Ok(topic) = String::from_utf8(incoming.topic.into()) else {
-            return;
+    fn message(&mut self, incoming: Incoming, now: Instant) -> Option<End> {
+        let packet = incoming.packet;
+        let Some(message) = self.read(incoming, now) else {
+            self.acks.extend(packet);
+            self.acknowledge();
+            return None;
         };
+        let younger_than = message.echo_sent_at.or(*self.shared.heard.borrow());
+        let (epoch, delivery) = (self.epoch, &mut self.shared.delivery);
+        match (packet, self.shared.settings.session) {
+            (Some(packet), _) => {
+                if !delivery.waiting(epoch, message, Receipt { epoch, packet }) {
+                    let sentence =
+                        "commands wait here that nobody takes: the broker is to deliver them again";
+                    return Some(End::Lost(Loss::new(sentence, Pace::Soon)));
+                }
+                self.waiting.push_back((packet, younger_than));
+            }
+            (None, Kind::Kept { .. }) => delivery.message_beside_waiting(epoch, message),
+            (None, Kind::Clean) => delivery.message(epoch, message),
+        }
+        None
+    }
+
+    /// The message for the core, if it is one.
+    fn read(&mut self, incoming: Incoming, now: Instant) -> Option<Message> {
+        let topic = String::from_utf8(incoming.topic.into()).ok()?;
         if self.proof.is_heartbeat(&topic) {
             let event = self.proof.echo(&incoming.payload, incoming.retain, now);
             self.tell(event);
-            return;
+            return None;
         }
         if incoming.payload.len() > LARGEST_MESSAGE {
             tracing::debug!(%topic, bytes = incoming.payload.len(), "a message is too large to be a command");
-            return;
+            return None;
         }
         let echo_sent_at = self.proof.echo_sent_at();
         let Incoming { payload, retain, dup, response_topic, correlation, .. } = incoming;
-        let message = Message {
+        Some(Message {
             topic,
             payload,
             retain,
@@ -285,8 +336,34 @@ impl<'a> Session<'a> {
             correlation,
             received_at: now,
             echo_sent_at,
-        };
-        self.shared.delivery.message(self.epoch, message);
+        })
+    }
+
+    /// The core gives a receipt back; one of an older session names nothing any more.
+    fn take_back(&mut self, receipt: Receipt) {
+        if receipt.epoch == self.epoch {
+            self.waiting.retain(|(packet, _)| *packet != receipt.packet);
+            self.note_heard();
+            self.acks.push_back(receipt.packet);
+            self.acknowledge();
+        }
+    }
+
+    /// The broker would deliver what waits again: as long as it does, no later heartbeat bounds the age of that.
+    fn note_heard(&self) {
+        let oldest = self.waiting.front().map(|(_, younger_than)| *younger_than);
+        let heard = oldest.unwrap_or_else(|| self.proof.echo_sent_at().or(*self.shared.heard.borrow()));
+        self.shared.heard.send_if_modified(|known| std::mem::replace(known, heard) != heard);
+    }
+
+    /// Acknowledges what there is room for; the next arrival makes more.
+    fn acknowledge(&mut self) {
+        while let Some(packet) = self.acks.front() {
+            if self.sender.acknowledge(*packet) == Err(NotTaken::Full) {
+                return;
+            }
+            self.acks.pop_front();
+        }
     }
 
     fn tick(&mut self) -> Option<End> {
@@ -338,6 +415,7 @@ impl<'a> Session<'a> {
 
     fn tell(&mut self, event: Option<LinkEvent>) {
         let newest = self.proof.echo_sent_at();
+        self.note_heard();
         self.shared.freshness.send_if_modified(|known| std::mem::replace(known, newest) != newest);
         if let Some(event) = event {
             self.shared.delivery.state(self.epoch, event);

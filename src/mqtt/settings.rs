@@ -1,6 +1,6 @@
 //! What the link needs to be told, and the check that it makes sense.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secrecy::{SecretSlice, SecretString};
 
@@ -32,9 +32,28 @@ pub struct Settings {
     /// Where heartbeats are published; messages on it are never handed on.
     pub heartbeat_topic: String,
     /// What the broker publishes when the link breaks without a goodbye.
-    pub last_will: Publication,
+    pub last_will: Option<Publication>,
+    /// What the broker keeps for us while the link is down.
+    pub session: Session,
     /// How long to wait for what.
     pub timings: Timings,
+}
+
+/// What the broker keeps for a link while it is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// Nothing: each connection begins anew.
+    Clean,
+    /// With MQTT 5, what is published meanwhile, and what was not acknowledged. With 3.1.1, where a session has no end,
+    /// nothing.
+    Kept {
+        /// How long after the connection broke; whole seconds from 1 to 3,600.
+        lasts: Duration,
+        /// What an earlier run knows of [`LinkEvent::Resumed`]'s `heard_at`.
+        ///
+        /// [`LinkEvent::Resumed`]: crate::model::LinkEvent::Resumed
+        heard_at: Option<Instant>,
+    },
 }
 
 /// Whom to trust and who we are, for encrypted transports.
@@ -125,6 +144,22 @@ impl Settings {
             .unwrap_or_else(|| (self.keep_alive.saturating_mul(3)).max(Duration::from_secs(10)))
     }
 
+    /// What the log calls the link.
+    pub(super) const fn name(&self) -> &'static str {
+        match self.session {
+            Session::Clean => "MQTT link",
+            Session::Kept { .. } => "securing MQTT link",
+        }
+    }
+
+    /// For how many seconds the broker keeps the session; 0 for a clean one.
+    pub(super) fn session_seconds(&self) -> u32 {
+        match self.session {
+            Session::Clean => 0,
+            Session::Kept { lasts, .. } => u32::try_from(lasts.as_secs()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The keep-alive interval as CONNECT carries it, in seconds.
     pub(super) fn keep_alive_seconds(&self) -> u16 {
         u16::try_from(self.keep_alive.as_secs()).unwrap_or(u16::MAX)
@@ -155,8 +190,12 @@ impl Settings {
                 "the heartbeat topic is no valid topic",
             ),
             (
-                !rumqttc::mqttbytes::valid_topic(&self.last_will.topic),
+                self.last_will.as_ref().is_some_and(|will| !rumqttc::mqttbytes::valid_topic(&will.topic)),
                 "the topic of the last will is no valid topic",
+            ),
+            (
+                matches!(self.session, Session::Kept { lasts, .. } if !(1..=3_600).contains(&lasts.as_secs())),
+                "the session is not kept from 1 to 3600 seconds",
             ),
             (timings.connect_within.is_zero(), "the time to connect is zero"),
             (timings.heartbeat_every.is_zero(), "the heartbeat interval is zero"),

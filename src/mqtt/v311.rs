@@ -52,13 +52,14 @@ fn options(settings: &Settings, dialer: Dialer) -> Result<MqttOptions, Loss> {
         .set_clean_session(true)
         .set_inflight(wire::IN_FLIGHT)
         .set_max_packet_size(LARGEST_PACKET, LARGEST_PACKET);
-    let will = &settings.last_will;
-    options.set_last_will(LastWill::new(
-        will.topic.as_str(),
-        will.payload.to_vec(),
-        qos(will.qos),
-        will.retain,
-    ));
+    if let Some(will) = &settings.last_will {
+        options.set_last_will(LastWill::new(
+            will.topic.as_str(),
+            will.payload.to_vec(),
+            qos(will.qos),
+            will.retain,
+        ));
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user.as_str(), password.expose_secret().as_bytes().to_vec());
     }
@@ -140,7 +141,7 @@ impl Driver {
         match packet {
             Packet::ConnAck(_) => {
                 self.open = true;
-                Arrival::Opened { max_packet: None }
+                Arrival::Opened { max_packet: None, resumed: false }
             }
             Packet::SubAck(ack) => Arrival::Subscribed(ack.return_codes.into_iter().map(refusal).collect()),
             Packet::Publish(publish) => Arrival::Message(Incoming {
@@ -150,6 +151,7 @@ impl Driver {
                 dup: publish.dup,
                 response_topic: None,
                 correlation: None,
+                packet: None,
             }),
             _ => Arrival::Life,
         }

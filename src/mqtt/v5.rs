@@ -5,12 +5,13 @@
     reason = "foreign enums grow, and what is not named here is told as it is"
 )]
 
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 use rumqttc::{
-    AsyncClient, Broker, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event,
-    EventLoop, LastWill, MqttOptions, Outgoing, Packet, PubAckReason, PublishNoticeError, PublishOptions,
-    PublishProperties, PublishResult, QoS, RetainForwardRule, StateError, SubscribeFilterInput,
+    AckMode, AsyncClient, Broker, ClientError, ConnectReturnCode, ConnectionError, DisconnectReasonCode,
+    Event, EventLoop, LastWill, ManualAck, MqttOptions, Outgoing, Packet, PersistedAckMode, PersistedSession,
+    PubAck, PubAckReason, PublishNoticeError, PublishOptions, PublishProperties, PublishResult, QoS,
+    RetainForwardRule, SessionStore, SessionStoreError, SessionStoreKey, StateError, SubscribeFilterInput,
     SubscribeReasonCode,
 };
 use secrecy::ExposeSecret;
@@ -19,10 +20,45 @@ use super::{
     backoff::Pace,
     cause::{self, Loss},
     dial::{Dialer, Tap},
-    settings::Settings,
+    settings::{Session, Settings},
     wire::{self, Arrival, Incoming, NotTaken, Settled, Settling},
 };
 use crate::model::{Publication, Qos, Scheme};
+
+/// What the crate is told of our side of a session that the broker kept: that nothing is under way. What we published and
+/// was not acknowledged is published anew where it still matters, and the broker alone knows what it has for us. Without
+/// such a word the crate takes a kept session for a fault.
+#[derive(Debug)]
+struct NothingOfOurs;
+
+type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+
+impl SessionStore for NothingOfOurs {
+    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> Stored<'a, Option<PersistedSession>> {
+        Box::pin(async {
+            Ok(Some(PersistedSession {
+                format_version: 1,
+                client_id: key.client_id().to_owned(),
+                clean_start: false,
+                session_expiry_interval: None,
+                outgoing_inflight_upper_limit: Some(wire::IN_FLIGHT),
+                ack_mode: PersistedAckMode::Manual,
+                last_pkid: 0,
+                last_puback: 0,
+                replay: Vec::new(),
+                incoming_qos2: Vec::new(),
+            }))
+        })
+    }
+
+    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> Stored<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> Stored<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
 
 /// Takes requests for one connection.
 pub(super) struct Sender(AsyncClient);
@@ -48,20 +84,31 @@ fn options(settings: &Settings, dialer: Dialer) -> Result<MqttOptions, Loss> {
     options
         .set_keep_alive(settings.keep_alive_seconds())
         .set_clean_start(true)
-        .set_session_expiry_interval(Some(0))
+        .set_session_expiry_interval(Some(settings.session_seconds()))
         .set_receive_maximum(Some(wire::RECEIVE_MAXIMUM))
         .set_max_packet_size(Some(wire::LARGEST_PACKET))
         .set_outgoing_inflight_upper_limit(wire::IN_FLIGHT)
         // The session ends an attempt that takes too long; this limit only has to lie behind it.
         .set_connect_timeout(settings.timings.connect_within.saturating_mul(2));
-    let will = &settings.last_will;
-    options.set_last_will(LastWill::new(
-        will.topic.as_str(),
-        will.payload.to_vec(),
-        qos(will.qos),
-        will.retain,
-        None,
-    ));
+    match settings.session {
+        Session::Clean => {}
+        Session::Kept { .. } => {
+            options
+                .set_clean_start(false)
+                .set_session_store(NothingOfOurs)
+                .set_receive_maximum(Some(wire::KEPT_RECEIVE_MAXIMUM))
+                .set_ack_mode(AckMode::Manual);
+        }
+    }
+    if let Some(will) = &settings.last_will {
+        options.set_last_will(LastWill::new(
+            will.topic.as_str(),
+            will.payload.to_vec(),
+            qos(will.qos),
+            will.retain,
+            None,
+        ));
+    }
     if let Some((user, password)) = &settings.credentials {
         options.set_credentials(user.as_str(), password.expose_secret().as_bytes().to_vec());
     }
@@ -125,6 +172,11 @@ impl Sender {
         self.0.try_subscribe_many(filters).map_err(|error| not_taken(&error))
     }
 
+    pub(super) fn acknowledge(&self, packet: u16) -> Result<(), NotTaken> {
+        let ack = ManualAck::PubAck(PubAck::new(packet, None));
+        self.0.try_manual_ack(ack).map_err(|error| not_taken(&error))
+    }
+
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
         self.0.try_disconnect().map_err(|error| not_taken(&error))
     }
@@ -182,11 +234,15 @@ impl Driver {
                         Pace::Slow,
                     ));
                 }
-                Arrival::Opened { max_packet: limits.and_then(|limits| limits.max_packet_size) }
+                Arrival::Opened {
+                    max_packet: limits.and_then(|limits| limits.max_packet_size),
+                    resumed: ack.session_present,
+                }
             }
             Packet::SubAck(ack) => Arrival::Subscribed(ack.return_codes.into_iter().map(refusal).collect()),
             Packet::Publish(publish) => {
                 let properties = publish.properties.unwrap_or_default();
+                let kept = matches!(self.settings.session, Session::Kept { .. });
                 Arrival::Message(Incoming {
                     topic: publish.topic,
                     payload: publish.payload,
@@ -194,6 +250,7 @@ impl Driver {
                     dup: publish.dup,
                     response_topic: properties.response_topic,
                     correlation: properties.correlation_data,
+                    packet: (kept && publish.qos == QoS::AtLeastOnce).then_some(publish.pkid),
                 })
             }
             _ => Arrival::Life,

@@ -19,6 +19,8 @@ pub(super) const LARGEST_PACKET: u32 = 1024 * 1024;
 pub(super) const IN_FLIGHT: u16 = 200;
 /// How many `QoS` 1 messages the broker may send before we acknowledge one (MQTT 5).
 pub(super) const RECEIVE_MAXIMUM: u16 = 1_000;
+/// The same where the core acknowledges (MQTT 5): what it has not taken always has room in the channel of events.
+pub(super) const KEPT_RECEIVE_MAXIMUM: u16 = 100;
 /// How many publications the client crate may hold before it says that it is full.
 pub(super) const REQUESTS: usize = 64;
 
@@ -29,6 +31,8 @@ pub(super) enum Arrival {
     Opened {
         /// The largest packet that the broker takes, in bytes, where it says so.
         max_packet: Option<u32>,
+        /// Whether it kept the session.
+        resumed: bool,
     },
     /// The answer to SUBSCRIBE, one for each filter in the order of the settings: what is wrong with it, if anything.
     Subscribed(Vec<Option<String>>),
@@ -51,6 +55,8 @@ pub(super) struct Incoming {
     pub(super) dup: bool,
     pub(super) response_topic: Option<String>,
     pub(super) correlation: Option<Bytes>,
+    /// The packet identifier, where we have to acknowledge it.
+    pub(super) packet: Option<u16>,
 }
 
 /// What became of a `QoS` 1 publication.
@@ -122,6 +128,14 @@ impl Sender {
         match self {
             Self::V5(sender) => sender.subscribe(filters),
             Self::V311(sender) => sender.subscribe(filters),
+        }
+    }
+
+    /// Hands over PUBACK for a message that came with a packet identifier; none does with MQTT 3.1.1.
+    pub(super) fn acknowledge(&self, packet: u16) -> Result<(), NotTaken> {
+        match self {
+            Self::V5(sender) => sender.acknowledge(packet),
+            Self::V311(_) => Ok(()),
         }
     }
 

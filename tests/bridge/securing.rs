@@ -240,3 +240,57 @@ fn scenarios_are_available_while_either_connection_is_proven_and_doors_with_the_
     assert_eq!(bench.bridge.status(bench.now).books.ended(Outcome::Done), 0);
     bench.take_log();
 }
+
+#[test]
+fn a_refusal_that_is_about_one_connection_leaves_the_other_its_chance() {
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    let stale = bench.now.mono.checked_sub(secs(61));
+    bench.command_with("scenario/s-1", "ON", |message| message.echo_sent_at = stale);
+    assert_eq!(last(&bench), ("refused".to_owned(), "link_stale".to_owned()));
+    feed(&mut bench, "ON", true, |_| {});
+    assert_eq!(sent(&mut bench), 1, "the connection for lockdowns is fresh");
+
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    let heard_at = bench.now.mono.checked_sub(secs(1));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "OFF", true, kept);
+    assert_eq!(last(&bench), ("refused".to_owned(), "resumed_session".to_owned()));
+    bench.command("scenario/s-1", "OFF");
+    assert!(bench.take_log().contains(&">release s-1".to_owned()), "pressed again, on the main connection");
+}
+
+#[test]
+fn a_securing_connection_that_lacks_is_a_problem_after_ten_seconds_over_any_number_of_attempts() {
+    let problem = |bench: &Bench| bench.held("bridge/problem").unwrap();
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    for second in 0..9 {
+        securing(&mut bench, LinkEvent::Down("the broker closed it".to_owned()));
+        securing(&mut bench, LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+        assert_eq!(problem(&bench), "None", "after {second} s");
+        bench.run(secs(1));
+    }
+    securing(&mut bench, LinkEvent::Down("the broker closed it".to_owned()));
+    bench.run(ms(990));
+    assert_eq!(problem(&bench), "None");
+    bench.run(ms(10));
+    assert!(problem(&bench).ends_with("because the broker closed it"), "{}", problem(&bench));
+    let (deadline, wake) = bench.bridge.next_deadline(bench.now).unwrap();
+    assert!(deadline > bench.now.mono, "{wake:?} is never over");
+    securing(&mut bench, LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+    securing(&mut bench, LinkEvent::Proven);
+    assert_eq!(problem(&bench), "None");
+    bench.take_log();
+}
+
+#[test]
+fn an_unproven_securing_connection_wakes_nobody_for_ever() {
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    securing(&mut bench, LinkEvent::Unproven("the broker is stalled".to_owned()));
+    bench.run(secs(11));
+    let (deadline, wake) = bench.bridge.next_deadline(bench.now).unwrap();
+    assert!(deadline > bench.now.mono, "{wake:?} is never over");
+    bench.take_log();
+}

@@ -34,7 +34,7 @@ fn answer_one(bench: &mut Bench, what: &str) {
 }
 
 /// Lets time pass with readings that are answered so.
-fn pass(bench: &mut Bench, time: Duration, failing: &[&str], fault: &Fault) {
+pub(crate) fn pass(bench: &mut Bench, time: Duration, failing: &[&str], fault: &Fault) {
     bench.auto = false;
     let mut left = time;
     while !left.is_zero() {

@@ -166,3 +166,42 @@ async fn a_broker_that_is_killed_and_forgets_everything_is_filled_again() {
         .await;
     }
 }
+
+/// Which requests that act the vendor executed.
+fn acts(simulator: &Simulator) -> Vec<Endpoint> {
+    let ledger = simulator.handle().ledger();
+    ledger
+        .into_iter()
+        .filter(|entry| entry.endpoint.acts() && entry.executed)
+        .map(|act| act.endpoint)
+        .collect()
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto; .ci/run runs it"]
+async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_told() {
+    let mosquitto = Mosquitto::start().await;
+    let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let scenario = format!("verkada/scenario/{}", scenario(&simulator.handle(), "Lockdown Tern Yard"));
+    let client = mosquitto.client(Version::V5).await;
+    let config = mosquitto.config(&simulator, Version::V5);
+    let heard = config.path().with_file_name("state").join("securing_heard");
+    for before in [Some(61), None] {
+        let mut gateway = config.start(&["run"]);
+        ready(&gateway).await;
+        gateway.signal("TERM");
+        gateway.end_within(LIMIT).await;
+        match before {
+            Some(seconds) => {
+                let at = verkada2mqtt::clock::now().utc - std::time::Duration::from_secs(seconds);
+                fs::write(&heard, at.to_string()).unwrap();
+            }
+            None => fs::remove_file(&heard).unwrap(),
+        }
+        client.publish(&format!("{scenario}/set"), "ON").await;
+        let gateway = config.start(&["run"]);
+        gateway.logs("reason=\"resumed_session\"").await;
+        ready(&gateway).await;
+        assert_eq!(acts(&simulator), []);
+    }
+}

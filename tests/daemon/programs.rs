@@ -137,6 +137,8 @@ async fn a_check_says_what_is_well() {
         "  ok   access events: can be read",
         &format!("  ok   MQTT broker: {} is connected with MQTT 5", rig.broker.address()),
         "  ok   MQTT rights: a heartbeat came back: publishing and reading commands work",
+        &format!("  ok   MQTT broker (securing): {} is connected with MQTT 5", rig.broker.address()),
+        "  ok   MQTT rights (securing): a heartbeat came back: publishing and reading commands work",
     ] {
         assert!(online.out.lines().any(|said| said == line), "{line:?} is not in\n{}", online.out);
     }

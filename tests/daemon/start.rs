@@ -123,6 +123,7 @@ async fn readiness_tells_its_parts() {
     let expected = json!({
         "ready": true,
         "mqtt": { "connected": true, "protocol": "5", "heartbeat": true },
+        "securing": { "heartbeat": true },
         "verkada": { "reachable": true, "trouble": null, "budget_left": body["verkada"]["budget_left"] },
         "doors": 6,
         "scenarios": 3,

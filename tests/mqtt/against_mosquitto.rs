@@ -24,7 +24,7 @@ async fn neighbour(port: u16, subscription: &str) -> Link {
     settings.heartbeat_topic = "neighbour".into();
     settings.subscriptions =
         vec![("neighbour".into(), Qos::AtLeastOnce), (subscription.into(), Qos::AtLeastOnce)];
-    settings.last_will.topic = "neighbour/will".into();
+    settings.last_will = None;
     let mut link = connect(settings, SEED).unwrap();
     proven(&mut link).await;
     link

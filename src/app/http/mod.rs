@@ -109,10 +109,11 @@ struct Shown {
     desk: Option<Arc<Desk>>,
 }
 
-/// 200 while both links serve and everything is shown, else 503; the body tells each part.
+/// 200 while broker, by both links, and vendor serve and everything is shown, else 503; the body tells each part.
 async fn ready(State(shown): State<Arc<Shown>>) -> (StatusCode, Json<Value>) {
     let status = shown.status.borrow().clone();
-    let ready = status.mqtt.is_some() && status.mqtt_proven && status.api && status.settled;
+    let ready =
+        status.mqtt.is_some() && status.mqtt_proven && status.securing_proven && status.api && status.settled;
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let webhook = shown.desk.as_ref().map(|desk| desk.health());
     (code, Json(describe(&status, ready, webhook.as_ref())))
@@ -126,6 +127,7 @@ fn describe(status: &Status, ready: bool, webhook: Option<&WebhookHealth>) -> Va
             "protocol": status.mqtt.map(|protocol| protocol.to_string()),
             "heartbeat": status.mqtt_proven,
         },
+        "securing": { "heartbeat": status.securing_proven },
         "verkada": { "reachable": status.api, "trouble": status.api_trouble, "budget_left": status.budget_left },
         "doors": status.doors,
         "scenarios": status.scenarios,
