@@ -56,7 +56,7 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             | Request::Release { .. } => "access events",
         };
         let send_before = clock::now().mono + READ_WAITS;
-        let call = Call { id, request, send_before, needs_fresh_link: false };
+        let call = Call { id, request, send_before, opening: None };
         match client.call(&call, &Permit::always()).await.result {
             Ok(answer) => well &= describe(out, what, &answer)?,
             Err(fault) => well &= bad(out, what, &fault)?,

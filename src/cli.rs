@@ -4,7 +4,7 @@ use std::{
     io::{self, Read, Write},
     mem,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{self, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -13,10 +13,10 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::mpsc;
 
 use crate::{
-    app::{self, End, LockError, StateLock},
-    check,
-    config::{self, Config, Environment},
-    demo,
+    app::{self, End, LockError, State, StateLock},
+    audit, check, clock,
+    config::{self, Config, Environment, duration},
+    demo, journal,
     logging::{self, LogHandle},
     signals::{self, Signal},
     simulator,
@@ -51,6 +51,8 @@ enum Command {
     Schema,
     /// Ask the running gateway whether it is alive; for container health checks.
     Healthcheck(ConfigFile),
+    /// List what was commanded and what became of it, or verify that nobody changed that list.
+    Audit(Audit),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +69,30 @@ struct Check {
     /// Also try the vendor's API and the broker.
     #[arg(long)]
     online: bool,
+}
+
+#[derive(Debug, Args)]
+struct Audit {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The folder that holds the journal, in place of the configuration's `state_dir`.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    state_dir: Option<PathBuf>,
+    /// Only what happened in this time, for instance 30m, 24h or 400d.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "verify")]
+    since: Option<Duration>,
+    /// Only what is about this door or scenario, for instance door/<id>.
+    #[arg(long, conflicts_with = "verify")]
+    target: Option<String>,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Check the chain of hashes in place of listing; exit code 1 where it is broken.
+    #[arg(long)]
+    verify: bool,
+    /// With --verify: a head of the chain that was published; it must be found.
+    #[arg(long, value_name = "HEX", requires = "verify")]
+    head: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +146,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(simulate) => run_simulator(simulate),
         Command::Schema => print(&format!("{:#}", config::schema())),
         Command::Healthcheck(file) => healthcheck(&file, &environment),
+        Command::Audit(audit) => run_audit(audit, &environment),
     };
     result.unwrap_or_else(|failure| {
         // Nobody is left to be told where standard error is closed.
@@ -166,18 +193,24 @@ fn run(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure
             return Err(Failure { code: ALREADY_RUNNING, text: error.to_string() });
         }
         Err(error @ LockError::Unusable { .. }) => {
-            tracing::warn!("{error}; a second instance cannot be noticed, and nothing outlasts a restart");
+            tracing::warn!(
+                "{error}; a second instance cannot be noticed, nothing outlasts a restart, and no door is unlocked and no \
+                 scenario released, because nothing opens without a record"
+            );
             None
         }
     };
+    let lost = config.state_dir.clone();
     let signals = signals::listen()?;
-    block_on(serve(config, state.as_ref(), log, signals, || config::load(&path, environment)))
+    block_on(serve(config, state.as_ref().map_or(State::Lost(&lost), State::Held), log, signals, || {
+        config::load(&path, environment)
+    }))
 }
 
 /// Runs the gateway, with another configuration after each reload. One that cannot be run is told and put back.
 async fn serve(
     mut config: Config,
-    state: Option<&StateLock>,
+    state: State<'_>,
     log: LogHandle,
     mut signals: mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, config::Report>,
@@ -300,6 +333,31 @@ fn healthcheck(file: &ConfigFile, environment: &Environment) -> Result<ExitCode,
     }
     let status: String = String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned();
     Err(failed(&format!("the answer was {status:?}")))
+}
+
+fn run_audit(wanted: Audit, environment: &Environment) -> Result<ExitCode, Failure> {
+    let directory = if let Some(directory) = wanted.state_dir {
+        path::absolute(directory)?
+    } else {
+        let path = config::find(wanted.file.config.as_deref(), environment)?;
+        config::load_state_dir(&path, environment)?
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let result = if wanted.verify {
+        audit::verify(&directory, wanted.head.as_deref(), wanted.json, &mut out)
+    } else {
+        let since = wanted.since.and_then(|since| clock::now().utc.checked_sub(since).ok());
+        audit::list(&directory, &audit::Listing { since, target: wanted.target, json: wanted.json }, &mut out)
+            .map(|()| true)
+    };
+    match result.and_then(|well| Ok(out.flush().map(|()| well)?)) {
+        Ok(well) => Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        // Whoever reads it has read enough.
+        Err(journal::ReadError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => Err(Failure::new(&error)),
+    }
 }
 
 /// A listener on every address is asked on loopback.

@@ -4,6 +4,7 @@
 //! the house.
 
 pub mod app;
+pub mod audit;
 pub mod bridge;
 pub mod check;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod hass;
+pub mod journal;
 pub mod logging;
 pub mod model;
 pub mod mqtt;

@@ -22,8 +22,9 @@ use verkada2mqtt::{
     bridge::{Bridge, Input},
     hass::Style,
     model::{
-        AccessEvent, Answer, Call, CallId, Door, Drilled, EventKind, EventPage, Fault, LinkEvent, Message,
-        Now, Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario, ScenarioState,
+        AccessEvent, Answer, Call, CallId, Door, Drilled, EventKind, EventPage, Fault, JournalEvent,
+        LinkEvent, Message, Now, Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario,
+        ScenarioState,
     },
     rng::Rng,
 };
@@ -183,6 +184,8 @@ struct World {
     shown: BTreeMap<String, String>,
     spent: Vec<Instant>,
     results: Vec<Value>,
+    /// Commands of unknown fate that evidence settled.
+    settled: BTreeSet<String>,
     trail: VecDeque<String>,
     publications: usize,
 }
@@ -226,6 +229,7 @@ impl World {
             shown: BTreeMap::new(),
             spent: Vec::new(),
             results: Vec::new(),
+            settled: BTreeSet::new(),
             trail: VecDeque::new(),
             publications: 0,
         };
@@ -508,9 +512,13 @@ impl World {
         let what = bench::call_line(&call.request);
         self.check_budget(&call);
         let command = self.check_command(&call);
-        self.must(!self.calls.values().any(|(request, _)| same_object(request, &call.request)), || {
-            format!("two requests are under way for {what}")
-        });
+        // A lockdown does not wait for the answer to what it overtakes.
+        let overtakes = |by: &Option<String>| {
+            matches!(call.request, Request::Activate { .. }) && by.is_some() && *by != command
+        };
+        let rival =
+            |(request, by): &(Request, Option<String>)| same_object(request, &call.request) && !overtakes(by);
+        self.must(!self.calls.values().any(rival), || format!("two requests are under way for {what}"));
         self.calls.insert(call.id, (call.request.clone(), command));
         if let Request::Activate { scenario } | Request::Release { scenario } = &call.request {
             self.lists.entry(scenario.to_string()).or_default().last_act = Some(call.id);
@@ -839,6 +847,15 @@ impl World {
                 calls += 1;
                 self.call(call);
             }
+            let mut written = None;
+            while let Some(record) = self.bridge.next_record() {
+                written = Some(record.number);
+            }
+            if let Some(number) = written {
+                calls += 1;
+                let event = JournalEvent::Written { number, head: String::new() };
+                self.bridge.handle(Input::Journal(event), self.now);
+            }
             if calls == 0 {
                 break;
             }
@@ -877,6 +894,13 @@ impl World {
 
     fn take_result(&mut self, result: Value) {
         let id = result["id"].as_str().unwrap_or_default().to_owned();
+        if let Some(resolved) = result["resolved"].as_str() {
+            if !self.results.contains(&result) {
+                self.take_note(&id, resolved);
+                self.results.push(result);
+            }
+            return;
+        }
         let repeat = self.results.contains(&result);
         if result["outcome"] == "accepted" && !self.accepted.contains_key(&id) {
             let fed = self.fed.clone().filter(|fed| fed.id == id);
@@ -919,6 +943,22 @@ impl World {
         self.results.push(result);
     }
 
+    /// Evidence settled what had ended as unknown: once, and not against the truth.
+    fn take_note(&mut self, id: &str, resolved: &str) {
+        let accepted = accepted_of(&self.accepted, id);
+        let ended = accepted.ended.as_ref().is_some_and(|end| end["outcome"] == "unknown");
+        self.must(ended, || format!("{id} was settled and had not ended as unknown: {accepted:?}"));
+        if resolved == "seen" {
+            let scenario = accepted.target.trim_start_matches("scenario/");
+            let released = self.vendor.last_inactive.get(scenario).is_some_and(|at| *at >= accepted.at);
+            let is_released = self.vendor.active.get(scenario) == Some(&false);
+            let happened = accepted.executed == 1 || released || is_released;
+            self.must(happened, || format!("{id} was seen, and never happened: {accepted:?}"));
+        }
+        let new = self.settled.insert(id.to_owned());
+        self.must(new, || format!("{id} was settled twice"));
+    }
+
     fn check_command(&self, call: &Call) -> Option<String> {
         let target = match &call.request {
             Request::Unlock { door } => format!("door/{door}"),
@@ -939,7 +979,7 @@ impl World {
             self.must(self.now.mono < deadline, || format!("{id} is sent after its deadline"));
             self.must(call.send_before <= deadline, || format!("{id} may be sent after its deadline"));
             self.must(accepted.order > self.last_activate, || format!("{id} opens after a later lockdown"));
-            self.must(call.needs_fresh_link, || "an opening call needs no fresh link".to_owned());
+            self.must(call.opening.is_some(), || "an opening call needs no fresh link".to_owned());
         }
         Some(id)
     }
@@ -1050,6 +1090,9 @@ impl World {
                     _ => false,
                 };
                 self.must(fine, || format!("{id} ended quietly: {end}"));
+            }
+            if end["outcome"] == "unknown" && end["reason"] != "superseded" {
+                self.must(self.settled.contains(id), || format!("{id} was never settled: {end}"));
             }
             if accepted.action == "unlock" && end["outcome"] == "done" {
                 self.must(accepted.executed == 1, || format!("{id} is called done: {accepted:?}"));

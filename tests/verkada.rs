@@ -35,7 +35,7 @@ use verkada2mqtt::{
     clock,
     model::{
         Answer, Call, CallId, DoorId, Fault, PageToken, Privacy, ReleasePath, Reply, Request, ScenarioState,
-        Unlocked,
+        Turn, Unlocked,
     },
     verkada::{Client, Limits, Permit, Settings, TokenHealth},
 };
@@ -325,7 +325,12 @@ fn quick(settings: &mut Settings) {
 // -------------------------------------------------------------------------------------------------------- the calls
 
 fn call(request: Request) -> Call {
-    Call { id: CallId(7), request, send_before: clock::now().mono + PATIENCE, needs_fresh_link: false }
+    Call { id: CallId(7), request, send_before: clock::now().mono + PATIENCE, opening: None }
+}
+
+/// Nothing overtakes a call.
+fn turn_0() -> watch::Receiver<Turn> {
+    watch::channel(Turn::default()).1
 }
 
 fn unlock_call() -> Call {
@@ -996,17 +1001,17 @@ async fn without_a_fresh_link_nothing_is_sent() {
     for (echo, part) in [(None, "no heartbeat"), (Some(ago(Duration::from_secs(3))), "the limit is 2500 ms")]
     {
         let (_echo, link) = watch::channel(echo);
-        let permit = Permit::new(link, Permit::LIMIT);
-        let needs = Call { needs_fresh_link: true, ..unlock_call() };
+        let permit = Permit::new(link, turn_0(), Permit::LIMIT);
+        let needs = Call { opening: Some(Turn::default()), ..unlock_call() };
         let reply = client.call(&needs, &permit).await;
         assert_eq!((class(&reply.result), reply.requests), ("not sent", 0));
         assert!(reply.result.unwrap_err().to_string().contains(part));
-        let needs_not = Call { needs_fresh_link: false, ..unlock_call() };
+        let needs_not = Call { opening: None, ..unlock_call() };
         assert!(client.call(&needs_not, &permit).await.result.is_ok());
     }
     let (_echo, link) = watch::channel(Some(clock::now().mono));
-    let needs = Call { needs_fresh_link: true, ..unlock_call() };
-    assert!(client.call(&needs, &Permit::new(link, PATIENCE)).await.result.is_ok());
+    let needs = Call { opening: Some(Turn::default()), ..unlock_call() };
+    assert!(client.call(&needs, &Permit::new(link, turn_0(), PATIENCE)).await.result.is_ok());
 }
 
 #[tokio::test]
@@ -1021,8 +1026,8 @@ async fn the_link_is_looked_at_again_before_each_write() {
             if status == 200 { good(got) } else { says(status, "refused") }
         }))
         .await;
-        let call = Call { needs_fresh_link: true, ..request };
-        let reply = server.client().call(&call, &Permit::new(link, PATIENCE)).await;
+        let call = Call { opening: Some(Turn::default()), ..request };
+        let reply = server.client().call(&call, &Permit::new(link, turn_0(), PATIENCE)).await;
         let fault = reply.result.unwrap_err();
         assert!(matches!(fault, Fault::NotSent(_)), "{line}: {fault:?}");
         assert!(fault.to_string().contains("no heartbeat"), "{line}: {fault}");

@@ -102,6 +102,7 @@ impl Rig {
         let (sender, status) = watch::channel(Status {
             mqtt: None,
             mqtt_proven: false,
+            securing_proven: false,
             api: false,
             api_trouble: None,
             doors: 0,

@@ -8,6 +8,7 @@ mod wiring;
 
 use std::{
     net::SocketAddr,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -23,8 +24,9 @@ use crate::{
     bridge::{Bridge, FRESH_LINK, Input, ShellRequest, Status},
     clock,
     config::{Config, Report},
+    journal::{self, Journal},
     logging::LogHandle,
-    model::{LinkEvent, Publication, Push, Reply, TokenState},
+    model::{LinkEvent, Publication, Push, Reply, TokenState, Turn},
     mqtt::{self, Link, Publisher},
     signals::Signal,
     verkada::{self, Client, Permit, TokenHealth},
@@ -57,6 +59,36 @@ pub enum Error {
     Task(String),
 }
 
+/// Where what must outlast a restart is kept.
+#[derive(Debug, Clone, Copy)]
+pub enum State<'a> {
+    /// In a directory that is ours.
+    Held(&'a StateLock),
+    /// Nowhere: everything ends with the process. For the demo.
+    Memory,
+    /// Nowhere, although it should be in this directory, which cannot be used: nothing opens without a record, so nothing
+    /// opens.
+    Lost(&'a Path),
+}
+
+impl State<'_> {
+    fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Held(lock) => Some(lock.directory()),
+            Self::Memory | Self::Lost(_) => None,
+        }
+    }
+
+    /// Where the journal is to be; in memory without.
+    fn journal(&self) -> Option<&Path> {
+        match self {
+            Self::Held(lock) => Some(lock.directory()),
+            Self::Lost(directory) => Some(directory),
+            Self::Memory => None,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub enum End {
@@ -68,7 +100,7 @@ pub enum End {
 
 /// Runs the gateway until a signal ends it. Starts and heals with broker and vendor down.
 ///
-/// What must outlast a restart is kept in the directory that `state` holds; without it nothing is. `reload` reads the
+/// `state` says where what must outlast a restart is kept. `reload` reads the
 /// configuration again; while that fails, the present one stays whole. `log` is set where a message asks for another
 /// level.
 ///
@@ -77,22 +109,28 @@ pub enum End {
 pub async fn run(
     config: &Config,
     log: &LogHandle,
-    state: Option<&StateLock>,
+    state: State<'_>,
     signals: &mut mpsc::Receiver<Signal>,
     reload: impl Fn() -> Result<Config, Report>,
 ) -> Result<End, Error> {
     let now = clock::now();
-    let (store, memory) = memory::Store::open(state.map(StateLock::directory), now.mono);
-    let bridge = Bridge::new(wiring::bridge_settings(config), seed(), now, memory);
+    let (store, memory) = memory::Store::open(state.directory(), now.mono);
+    let seed_of_run = seed();
+    let mut bridge = Bridge::new(wiring::bridge_settings(config), seed_of_run, now, memory);
+    let (journal, past) = journal::open(state.journal(), &format!("{seed_of_run:016x}"), now.utc);
+    bridge.recall(past, now);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
     let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
+    let (turns, _) = watch::channel(bridge.turn());
     let mut shell = Shell {
-        permit: Permit::new(link.freshness(), FRESH_LINK),
+        permit: Permit::new(link.freshness(), turns.subscribe(), FRESH_LINK),
+        turns,
         publisher: link.publisher(),
         bridge,
         store,
+        journal,
         client,
         token: TokenState::Missing,
         log,
@@ -138,11 +176,14 @@ struct Restart;
 struct Shell<'a> {
     bridge: Bridge,
     store: memory::Store,
+    journal: Journal,
     client: Client,
     /// What the core was last told of the token.
     token: TokenState,
     log: &'a LogHandle,
     permit: Permit,
+    /// The turn in which calls that open may be sent.
+    turns: watch::Sender<Turn>,
     publisher: Publisher,
     replies: JoinSet<Reply>,
     /// What webhooks bring.
@@ -213,6 +254,7 @@ impl Shell<'_> {
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
                 Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),
+                event = self.journal.next() => self.bridge.handle(Input::Journal(event), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = self.store.written(|| clock::now().mono) => {}
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
@@ -265,9 +307,14 @@ impl Shell<'_> {
     /// Takes from the core what it wants to happen, as far as there is room.
     fn pull(&mut self) {
         let now = clock::now();
+        // First, so that what a lockdown overtook is not written by a task that runs before this returns.
+        self.turns.send_if_modified(|turn| std::mem::replace(turn, self.bridge.turn()) != self.bridge.turn());
         while let Some(call) = self.bridge.next_call(now) {
             let (client, permit) = (self.client.clone(), self.permit.clone());
             self.replies.spawn(async move { client.call(&call, &permit).await });
+        }
+        while let Some(record) = self.bridge.next_record() {
+            self.journal.write(record);
         }
         self.publish();
         self.remember(now.mono);
@@ -314,6 +361,10 @@ impl Shell<'_> {
             tracing::warn!(%error, "the broker did not acknowledge the goodbye; its last will says it");
         }
         self.replies.shutdown().await;
+        while let Some(record) = self.bridge.next_record() {
+            self.journal.write(record);
+        }
+        self.journal.close(FAREWELL).await;
         let written = self.store.close(self.bridge.memory(), || clock::now().mono);
         if tokio::time::timeout(FAREWELL, written).await.is_err() {
             tracing::warn!("the disk does not take what must outlast a restart");

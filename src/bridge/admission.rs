@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{gate::Refusal, report::Report};
-use crate::model::{Intent, Now, Reason, Target};
+use crate::model::{Intent, Now, PastCommand, Reason, Target};
 
 /// How long an id is remembered.
 const REMEMBERED: Duration = Duration::from_hours(24);
@@ -74,6 +74,14 @@ impl Ids {
         self.known.insert(id.to_owned(), known);
         self.order.push_back((now.mono, id.to_owned()));
         self.forget(now.mono);
+    }
+
+    /// Remembers the id of a command of an earlier run.
+    pub(super) fn recall(&mut self, command: &PastCommand, now: Now) {
+        let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
+        // On a machine that started after the command was admitted it counts as younger, and is remembered for longer.
+        let mono = now.mono.checked_sub(age).unwrap_or(now.mono);
+        self.remember(&command.id, command.action, &command.target, Now { mono, ..now });
     }
 
     /// Remembers what was reported of a command.

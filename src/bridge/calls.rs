@@ -6,10 +6,12 @@ use super::{
     Bridge,
     commands::{Effect, READ_EVERY},
     poller::{List, Trouble},
+    records::Draft,
+    report::Origin,
 };
 use crate::model::{
-    AccessEvent, Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push, Reply,
-    Request, ScenarioId, Trace,
+    AccessEvent, Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push,
+    RecordNumber, Reply, Request, ScenarioId, Stage, Trace,
 };
 
 /// How long a read may wait before it is sent.
@@ -31,7 +33,11 @@ impl Bridge {
         let lane = if action == Action::Activate { Lane::Activate } else { Lane::Release };
         let scenario = self.commands.next_scenario(action, now)?.clone();
         let id = self.reserve(lane, now)?;
-        let send_before = self.commands.start_scenario(&scenario, id)?;
+        let (send_before, origin) = self.commands.start_scenario(&scenario, id)?;
+        if !action.opens() {
+            // A lockdown waits for no disk; what is written down of it may come after it.
+            self.record_intent(&origin, now);
+        }
         self.scenarios.note_act(&scenario, id);
         if action == Action::Activate {
             self.scenarios.note_activate(&scenario, now);
@@ -43,7 +49,7 @@ impl Bridge {
         } else {
             Request::Release { scenario }
         };
-        Some(Call { id, request, send_before, needs_fresh_link: action.opens() })
+        Some(Call { id, request, send_before, opening: action.opens().then_some(self.opening) })
     }
 
     pub(super) fn next_unlock_call(&mut self, now: Now) -> Option<Call> {
@@ -51,7 +57,8 @@ impl Bridge {
         let id = self.reserve(Lane::Unlock, now)?;
         let send_before = self.commands.start_unlock(&door, id)?;
         self.calls.insert(id, Pending::Unlock(door.clone()));
-        Some(Call { id, request: Request::Unlock { door }, send_before, needs_fresh_link: true })
+        let request = Request::Unlock { door };
+        Some(Call { id, request, send_before, opening: Some(self.opening) })
     }
 
     pub(super) fn next_read(&mut self, now: Now) -> Option<Call> {
@@ -71,7 +78,21 @@ impl Bridge {
             return None;
         };
         self.calls.insert(id, pending);
-        Some(Call { id, request, send_before: now.mono + READ_WAITS, needs_fresh_link: false })
+        Some(Call { id, request, send_before: now.mono + READ_WAITS, opening: None })
+    }
+
+    /// Writes down that requests of opening commands may go out, as soon as they may. Each goes out once that is durable.
+    pub(super) fn write_intents(&mut self, now: Now) {
+        for origin in self.commands.unrecorded(now) {
+            let number = self.record_intent(&origin, now);
+            self.commands.record_intent(&origin.target, number);
+        }
+    }
+
+    fn record_intent(&mut self, origin: &Origin, now: Now) -> RecordNumber {
+        let text = "a request to the vendor may be written from now on";
+        let draft = Draft { stage: Stage::Sending, origin, outcome: None, reason: None, text };
+        self.records.add(&draft, now.utc)
     }
 
     /// Takes a share of the budget, if the lane has one at once.
@@ -112,7 +133,15 @@ impl Bridge {
                     | Answer::Unlocked(_) => Err(misfit()),
                 });
                 self.readiness.note_act(result.as_ref().copied(), now);
-                let effects = self.commands.finish_scenario(&scenario, reply.id, result, now);
+                let effects = match self.commands.finish_replaced(&scenario, reply.id, self.last_call, now) {
+                    Some(effect) => {
+                        if let Err(Fault::RateLimited { after, .. }) = &result {
+                            self.budget.close(*after, now.mono);
+                        }
+                        vec![effect]
+                    }
+                    None => self.commands.finish_scenario(&scenario, reply.id, result, now),
+                };
                 self.perform(effects, now);
             }
             Pending::Drill => {
@@ -139,6 +168,8 @@ impl Bridge {
                     | Answer::Taken => Err(misfit()),
                 });
                 for event in self.poller.take_late(page, now) {
+                    let settled = self.settlements.learn(&event);
+                    self.resolve(settled, now);
                     self.learn(&event, now);
                 }
             }
@@ -148,6 +179,7 @@ impl Bridge {
                     Ok(complete) => self.read_well(list, complete, now),
                     Err(fault) => self.read_badly(list, &fault, now),
                 }
+                self.seek_evidence(now);
             }
         }
     }
@@ -177,7 +209,10 @@ impl Bridge {
                 let known = &self.scenarios;
                 let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());
                 let effects = self.commands.confirm(read, state, now);
+                let settled = self.settlements.observe(read, state);
                 self.perform(effects, now);
+                self.resolve(settled, now);
+                self.confirm_lockdowns(now);
                 Ok(true)
             }
             (List::Events, Answer::Events(page)) => self.take_events(page, now),
@@ -197,6 +232,8 @@ impl Bridge {
         self.note_skipped("events", &page.skipped);
         let Some(fresh) = self.poller.take_page(page, now)? else { return Ok(false) };
         for event in &fresh.events {
+            let settled = self.settlements.learn(event);
+            self.resolve(settled, now);
             if fresh.history {
                 self.doors.apply(event, now);
                 continue;
@@ -218,6 +255,8 @@ impl Bridge {
                 if !self.poller.is_first(&event) {
                     return;
                 }
+                let settled = self.settlements.learn(&event);
+                self.resolve(settled, now);
                 self.doors.apply(&event, now);
                 // A delivery from before the start may have been told by the run before.
                 if event.at >= self.started && self.poller.is_news(&event) {
@@ -301,6 +340,12 @@ impl Bridge {
                 Effect::Unsure(door) => self.doors.unsure(&door, now),
                 Effect::RateLimited(after) => self.budget.close(after, now.mono),
                 Effect::ListsAreOld => self.refresh(&[List::Doors, List::Scenarios], now),
+                Effect::Alarm(scenario, alarming) => self.raise(&scenario, &alarming, now),
+                Effect::ReadBack(origin, text) => {
+                    let stage = Stage::ReadBack;
+                    let draft = Draft { stage, origin: &origin, outcome: None, reason: None, text: &text };
+                    self.records.add(&draft, now.utc);
+                }
             }
         }
     }

@@ -4,7 +4,7 @@
 //! until a read confirms it, a newer command takes its place, or its deadline passes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,10 @@ use super::{
     report::{Origin, Report},
 };
 use crate::{
-    model::{Action, CallId, DoorId, Fault, Lane, Now, Outcome, Reason, ScenarioId, ScenarioState, Unlocked},
+    model::{
+        Action, CallId, DoorId, Fault, Lane, Now, Outcome, Reason, RecordNumber, ScenarioId, ScenarioState,
+        Target, Unlocked,
+    },
     rng::Rng,
 };
 
@@ -29,6 +32,9 @@ const TELL_AFTER: Duration = Duration::from_secs(1);
 const CONFIRM: Duration = Duration::from_secs(15);
 /// How long an activate that ended without proof waits for a read before it is sent again.
 const CONFIRM_UNCLEAR: Duration = Duration::from_secs(2);
+/// What is said of a lockdown that the gateway leaves behind.
+const ABANDONED: &str = "the gateway stopped before a read showed the scenario activated; it goes on with it at its next \
+                         start, if that is within 5 minutes";
 /// Distance between such reads.
 pub(super) const READ_EVERY: Duration = Duration::from_secs(1);
 /// Equal commands for one door within this time are one command.
@@ -44,6 +50,8 @@ struct UnlockTask {
     deadline: Instant,
     not_before: Instant,
     attempts: u32,
+    /// The record that the next request is about to be written: no byte of it goes out before that is durable.
+    intent: Option<RecordNumber>,
     call: Option<CallId>,
     last_fault: Option<Fault>,
     /// Why it may not be sent again, should the request under way not reach the vendor.
@@ -57,6 +65,8 @@ enum Bar {
     Activated,
     /// The gateway stops.
     Stopping,
+    /// What is about to happen cannot be written down.
+    Journal,
 }
 
 impl Bar {
@@ -68,6 +78,10 @@ impl Bar {
             }
             Self::Stopping => {
                 (Outcome::Refused, Reason::Stopping, "the gateway is stopping; nothing was sent")
+            }
+            Self::Journal => {
+                let text = "the journal cannot be written, so nothing was sent";
+                (Outcome::Failed, Reason::JournalUnavailable, text)
             }
         };
         Report::end(origin, outcome, Some(reason), text.to_owned(), now.utc)
@@ -84,6 +98,11 @@ struct ScenarioTask {
     deadline: Instant,
     step: Step,
     attempts: u32,
+    /// As for an unlock; only for a release, since an activate waits for no disk.
+    intent: Option<RecordNumber>,
+    /// Reads up to this one prove nothing: they may have been answered before the effect of a request that this task
+    /// overtook.
+    blind: CallId,
     /// Whether a request may have reached the vendor.
     sent: bool,
     /// Whether it was told that it is not done yet.
@@ -97,6 +116,17 @@ impl ScenarioTask {
     fn tell_at(&self) -> Option<Instant> {
         (self.action == Action::Activate && !self.told).then(|| self.received + TELL_AFTER)
     }
+}
+
+impl UnlockTask {
+    /// Whether its time to be sent has come.
+    fn is_ready(&self, now: Now) -> bool {
+        self.call.is_none() && self.not_before <= now.mono && now.mono < self.deadline
+    }
+}
+
+fn is_durable(intent: Option<RecordNumber>, durable: RecordNumber) -> bool {
+    intent.is_some_and(|number| number <= durable)
 }
 
 #[derive(Debug)]
@@ -130,6 +160,19 @@ pub(super) enum Effect {
     RateLimited(Option<Duration>),
     /// The vendor does not know a door or scenario that is listed.
     ListsAreOld,
+    /// A lockdown is not there: somebody has to know.
+    Alarm(ScenarioId, Alarming),
+    /// A read shows what an act on the scenario asked for.
+    ReadBack(Origin, String),
+}
+
+/// Why a lockdown is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Alarming {
+    pub(super) origin: Origin,
+    pub(super) cause: String,
+    /// Whether it is not tried any more.
+    pub(super) given_up: bool,
 }
 
 /// An activate or release to take on.
@@ -155,8 +198,12 @@ pub(super) struct Commands {
     unlocks: BTreeMap<DoorId, UnlockTask>,
     last_unlock: BTreeMap<DoorId, Instant>,
     scenarios: BTreeMap<ScenarioId, ScenarioTask>,
-    /// Calls whose task was replaced: their scenario waits for the reply.
-    orphans: BTreeMap<ScenarioId, CallId>,
+    /// When a lockdown was last taken on, for each scenario.
+    activated: BTreeMap<ScenarioId, Instant>,
+    /// Calls whose task was replaced: until their reply, no read proves what they will have done.
+    orphans: BTreeMap<ScenarioId, BTreeSet<CallId>>,
+    /// The newest record that is durable.
+    durable: RecordNumber,
     rng: Rng,
 }
 
@@ -166,7 +213,9 @@ impl Commands {
             unlocks: BTreeMap::new(),
             last_unlock: BTreeMap::new(),
             scenarios: BTreeMap::new(),
+            activated: BTreeMap::new(),
             orphans: BTreeMap::new(),
+            durable: RecordNumber(0),
             rng: Rng::new(seed),
         }
     }
@@ -200,7 +249,7 @@ impl Commands {
         self.last_unlock.retain(|_, at| now.mono.saturating_duration_since(*at) < MERGE);
         self.last_unlock.insert(door.clone(), now.mono);
         let effects = vec![
-            Effect::Report(Report::progress(&origin, None, "the unlock is on its way")),
+            Effect::Report(Report::accepted(&origin, "the unlock is on its way")),
             Effect::Unlocking(door.clone()),
         ];
         let task = UnlockTask {
@@ -209,6 +258,7 @@ impl Commands {
             deadline,
             not_before: now.mono,
             attempts: 0,
+            intent: None,
             call: None,
             last_fault: None,
             barred: None,
@@ -226,7 +276,7 @@ impl Commands {
         let mut contested = self.orphans.contains_key(&scenario);
         if let Some(old) = self.scenarios.remove(&scenario) {
             let in_flight = if let Step::Sending { call } = old.step {
-                self.orphans.insert(scenario.clone(), call);
+                self.orphans.entry(scenario.clone()).or_default().insert(call);
                 true
             } else {
                 false
@@ -243,11 +293,11 @@ impl Commands {
             )));
         }
         if action == Action::Activate {
+            self.activated.insert(scenario.clone(), now.mono);
             effects.extend(self.bar_opening(Bar::Activated, now));
         }
-        effects.push(Effect::Report(Report::progress(
+        effects.push(Effect::Report(Report::accepted(
             &origin,
-            None,
             format!("the scenario is to be {}", past(action)),
         )));
         let shown = belief.state.as_ref().is_some_and(|state| *state == wanted(action));
@@ -265,6 +315,8 @@ impl Commands {
             deadline,
             step,
             attempts: 0,
+            intent: None,
+            blind: CallId(0),
             sent: false,
             told: false,
             barred: None,
@@ -273,11 +325,70 @@ impl Commands {
         effects
     }
 
+    /// Takes up a lockdown that an earlier run left: whether it was sent is not known, so a read comes first.
+    pub(super) fn resume(&mut self, scenario: ScenarioId, origin: Origin, now: Now) -> Vec<Effect> {
+        let task = ScenarioTask {
+            action: Action::Activate,
+            origin,
+            received: now.mono,
+            deadline: now.mono + ACTIVATE_LASTS,
+            step: Step::Confirm { after: CallId(0), until: now.mono + CONFIRM_UNCLEAR },
+            attempts: 0,
+            intent: None,
+            blind: CallId(0),
+            sent: true,
+            told: false,
+            barred: None,
+        };
+        self.scenarios.insert(scenario, task);
+        vec![Effect::ReadScenarios(now.mono)]
+    }
+
+    /// A lockdown was taken on then, by an earlier run.
+    pub(super) fn recall_activate(&mut self, scenario: &ScenarioId, at: Instant) {
+        let known = self.activated.entry(scenario.clone()).or_insert(at);
+        *known = at.max(*known);
+    }
+
+    /// When a lockdown of the scenario was last taken on.
+    pub(super) fn activated_at(&self, scenario: &ScenarioId) -> Option<Instant> {
+        self.activated.get(scenario).copied()
+    }
+
+    /// Opening commands that could be sent now if it were written down that they are.
+    pub(super) fn unrecorded(&self, now: Now) -> Vec<Origin> {
+        let unlocks = self.unlocks.values().filter(|task| task.is_ready(now) && task.intent.is_none());
+        let releases = self.scenarios.iter().filter(|(id, task)| {
+            task.action.opens() && self.is_ready(id, task, now) && task.intent.is_none()
+        });
+        let unlocks = unlocks.map(|task| (task.received, &task.origin));
+        let releases = releases.map(|(_, task)| (task.received, &task.origin));
+        let mut origins: Vec<_> = unlocks.chain(releases).collect();
+        origins.sort_by_key(|(received, _)| *received);
+        origins.into_iter().map(|(_, origin)| origin.clone()).collect()
+    }
+
+    /// It is being written down under this number that a request for the target may go out.
+    pub(super) fn record_intent(&mut self, target: &Target, number: RecordNumber) {
+        match target {
+            Target::Door(id) => self.unlocks.get_mut(id).map(|task| task.intent = Some(number)),
+            Target::Scenario(id) => self.scenarios.get_mut(id).map(|task| task.intent = Some(number)),
+        };
+    }
+
+    /// All records up to this one are durable.
+    pub(super) fn note_durable(&mut self, number: RecordNumber) {
+        self.durable = number;
+    }
+
+    /// Nothing can be written down: what was not sent will not be.
+    pub(super) fn lose_journal(&mut self, now: Now) -> Vec<Effect> {
+        self.bar_opening(Bar::Journal, now)
+    }
+
     /// The next act that may be sent in a lane, first come first served.
     pub(super) fn next_door(&self, now: Now) -> Option<&DoorId> {
-        let ready = |task: &UnlockTask| {
-            task.call.is_none() && task.not_before <= now.mono && now.mono < task.deadline
-        };
+        let ready = |task: &UnlockTask| task.is_ready(now) && is_durable(task.intent, self.durable);
         let waiting = self.unlocks.iter().filter(|(_, task)| ready(task));
         waiting.min_by_key(|(_, task)| task.received).map(|(door, _)| door)
     }
@@ -286,12 +397,18 @@ impl Commands {
     pub(super) fn next_scenario(&self, action: Action, now: Now) -> Option<&ScenarioId> {
         let ready = |id: &ScenarioId, task: &ScenarioTask| {
             task.action == action
-                && matches!(task.step, Step::Send { at } if at <= now.mono)
-                && now.mono < task.deadline
-                && !self.orphans.contains_key(id)
+                && self.is_ready(id, task, now)
+                && (!action.opens() || is_durable(task.intent, self.durable))
         };
         let waiting = self.scenarios.iter().filter(|(id, task)| ready(id, task));
         waiting.min_by_key(|(_, task)| task.received).map(|(scenario, _)| scenario)
+    }
+
+    /// Whether its time to be sent has come. A lockdown does not wait for the answer to an earlier release.
+    fn is_ready(&self, id: &ScenarioId, task: &ScenarioTask, now: Now) -> bool {
+        matches!(task.step, Step::Send { at } if at <= now.mono)
+            && now.mono < task.deadline
+            && !(task.action.opens() && self.orphans.contains_key(id))
     }
 
     /// An unlock goes out; returns the moment from which it may not.
@@ -302,12 +419,16 @@ impl Commands {
         Some(task.deadline)
     }
 
-    /// An activate or release goes out; returns the moment from which it may not.
-    pub(super) fn start_scenario(&mut self, scenario: &ScenarioId, call: CallId) -> Option<Instant> {
+    /// An activate or release goes out; returns the moment from which it may not, and whose it is.
+    pub(super) fn start_scenario(
+        &mut self,
+        scenario: &ScenarioId,
+        call: CallId,
+    ) -> Option<(Instant, Origin)> {
         let task = self.scenarios.get_mut(scenario)?;
         task.step = Step::Sending { call };
         task.attempts += 1;
-        Some(task.deadline)
+        Some((task.deadline, task.origin.clone()))
     }
 
     /// The reply to an unlock.
@@ -357,6 +478,7 @@ impl Commands {
             && now.mono + pause < task.deadline
         {
             task.not_before = now.mono + pause;
+            task.intent = None;
             task.last_fault = Some(fault);
             self.unlocks.insert(door.clone(), task);
             return effects;
@@ -368,6 +490,27 @@ impl Commands {
         effects
     }
 
+    /// The reply to an activate or release that a newer command replaced, if it is one; `newest` is the newest call so far.
+    pub(super) fn finish_replaced(
+        &mut self,
+        scenario: &ScenarioId,
+        call: CallId,
+        newest: CallId,
+        now: Now,
+    ) -> Option<Effect> {
+        let calls = self.orphans.get_mut(scenario)?;
+        if !calls.remove(&call) {
+            return None;
+        }
+        if calls.is_empty() {
+            self.orphans.remove(scenario);
+        }
+        if let Some(task) = self.scenarios.get_mut(scenario) {
+            task.blind = newest;
+        }
+        Some(Effect::ReadScenarios(now.mono))
+    }
+
     /// The reply to an activate or release.
     pub(super) fn finish_scenario(
         &mut self,
@@ -376,14 +519,6 @@ impl Commands {
         result: Result<(), Fault>,
         now: Now,
     ) -> Vec<Effect> {
-        if self.orphans.get(scenario) == Some(&call) {
-            self.orphans.remove(scenario);
-            let mut effects = vec![Effect::ReadScenarios(now.mono)];
-            if let Err(Fault::RateLimited { after, .. }) = result {
-                effects.push(Effect::RateLimited(after));
-            }
-            return effects;
-        }
         let Some(mut task) = self.scenarios.remove(scenario) else { return Vec::new() };
         let pause = self.pause(task.attempts);
         let mut effects = Vec::new();
@@ -398,6 +533,7 @@ impl Commands {
         };
         if task.action == Action::Activate {
             tracing::error!(scenario_id = %scenario, attempt = task.attempts, cause = %fault, "an activate failed");
+            effects.push(alarm(scenario, &task.origin, fault.to_string(), is_final(&fault)));
         }
         if let Fault::RateLimited { after, .. } = &fault {
             effects.push(Effect::RateLimited(*after));
@@ -408,6 +544,7 @@ impl Commands {
                     effects.push(Effect::Report(bar.end(&task.origin, now)));
                     return effects;
                 }
+                task.intent = None;
                 task.step = Step::Send { at: now.mono + pause };
             }
             // The vendor may refuse to activate what is active: only a read tells.
@@ -433,8 +570,8 @@ impl Commands {
         }
         if !task.told {
             task.told = true;
-            let (reason, text) = (reason_of(&fault), format!("not done yet: {fault}"));
-            effects.push(Effect::Report(Report::progress(&task.origin, Some(reason), text)));
+            let text = format!("not done yet: {fault}");
+            effects.push(Effect::Report(Report::setback(&task.origin, reason_of(&fault), text)));
         }
         self.scenarios.insert(scenario.clone(), task);
         effects
@@ -452,7 +589,12 @@ impl Commands {
         let mut rng = self.rng.clone();
         for (id, task) in &mut self.scenarios {
             let Step::Confirm { after, until } = task.step else { continue };
-            if read <= after {
+            if read <= after.max(task.blind) {
+                continue;
+            }
+            if self.orphans.contains_key(id) {
+                // What an earlier request will have done shows only after its reply.
+                effects.push(Effect::ReadScenarios(now.mono + READ_EVERY));
                 continue;
             }
             if state_of(id) == Some(wanted(task.action)) {
@@ -461,6 +603,7 @@ impl Commands {
                 } else {
                     format!("the scenario was {} already; nothing was sent", past(task.action))
                 };
+                effects.push(Effect::ReadBack(task.origin.clone(), text.clone()));
                 effects.push(Effect::Report(Report::end(&task.origin, Outcome::Done, None, text, now.utc)));
                 done.push(id.clone());
             } else if !task.sent {
@@ -513,18 +656,24 @@ impl Commands {
     pub(super) fn next_deadlines(&self) -> impl Iterator<Item = (Instant, Option<Lane>)> {
         let blocked = |id: &ScenarioId| self.orphans.contains_key(id);
         let unlocks = self.unlocks.values().filter(|task| task.call.is_none());
-        let unlocks = unlocks.flat_map(|task| [(task.not_before, Some(Lane::Unlock)), (task.deadline, None)]);
+        let held = |intent: Option<RecordNumber>| intent.is_some_and(|number| number > self.durable);
+        let unlocks = unlocks.flat_map(move |task| {
+            let send = (!held(task.intent)).then_some((task.not_before, Some(Lane::Unlock)));
+            [send, Some((task.deadline, None))]
+        });
         let untold = self.scenarios.values().filter_map(|task| task.tell_at().map(|at| (at, None)));
         let scenarios = self.scenarios.iter().flat_map(move |(id, task)| {
             let lane = if task.action == Action::Activate { Lane::Activate } else { Lane::Release };
             match task.step {
-                Step::Send { .. } if blocked(id) => [None, Some((task.deadline, None))],
+                Step::Send { .. } if task.action.opens() && (blocked(id) || held(task.intent)) => {
+                    [None, Some((task.deadline, None))]
+                }
                 Step::Send { at } => [Some((at, Some(lane))), Some((task.deadline, None))],
                 Step::Sending { .. } => [None, None],
                 Step::Confirm { until, .. } => [Some((until, None)), None],
             }
         });
-        unlocks.chain(scenarios.flatten()).chain(untold)
+        unlocks.flatten().chain(scenarios.flatten()).chain(untold)
     }
 
     /// Whether a scenario is being activated.
@@ -543,22 +692,25 @@ impl Commands {
         self.bar_opening(Bar::Stopping, now)
     }
 
-    /// The stop lasts no longer: what is still under way ends without proof.
+    /// The stop lasts no longer: what is still under way ends without proof, but for lockdowns, which the next run takes
+    /// up again.
     pub(super) fn abandon(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let mut end = |origin: &Origin, sent: bool| {
+        let end = |origin: &Origin, sent: bool| {
             let outcome = if sent { Outcome::Unknown } else { Outcome::Failed };
             let text = "the gateway stopped before the command ended".to_owned();
-            effects.push(Effect::Report(Report::end(origin, outcome, Some(Reason::Stopping), text, now.utc)));
+            Effect::Report(Report::end(origin, outcome, Some(Reason::Stopping), text, now.utc))
         };
-        for task in std::mem::take(&mut self.scenarios).into_values() {
-            end(&task.origin, task.sent || matches!(task.step, Step::Sending { .. }));
+        for (id, task) in std::mem::take(&mut self.scenarios) {
+            if task.action == Action::Activate {
+                effects.push(alarm(&id, &task.origin, ABANDONED.to_owned(), true));
+                effects.push(Effect::Report(Report::setback(&task.origin, Reason::Stopping, ABANDONED)));
+            } else {
+                effects.push(end(&task.origin, task.sent || matches!(task.step, Step::Sending { .. })));
+            }
         }
-        let unlocks = std::mem::take(&mut self.unlocks);
-        for task in unlocks.values() {
-            end(&task.origin, task.call.is_some());
-        }
-        for (door, task) in unlocks {
+        for (door, task) in std::mem::take(&mut self.unlocks) {
+            effects.push(end(&task.origin, task.call.is_some()));
             effects.push(if task.call.is_some() { Effect::Unsure(door) } else { Effect::NotUnlocked(door) });
         }
         effects
@@ -571,6 +723,8 @@ impl Commands {
             task.barred = task.barred.or(Some(bar));
         }
         for (door, task) in self.unlocks.extract_if(.., |_, task| task.call.is_none()) {
+            // Nothing was done that the next press could repeat.
+            self.last_unlock.remove(&door);
             effects.push(Effect::NotUnlocked(door));
             effects.push(Effect::Report(bar.end(&task.origin, now)));
         }
@@ -600,7 +754,8 @@ impl Commands {
                 Step::Confirm { .. } => "not done yet: no read shows the scenario activated",
             };
             tracing::error!(scenario_id = %id, attempt = task.attempts, "an activate is {text}");
-            effects.push(Effect::Report(Report::progress(&task.origin, Some(Reason::NotConfirmed), text)));
+            effects.push(alarm(id, &task.origin, text.to_owned(), false));
+            effects.push(Effect::Report(Report::setback(&task.origin, Reason::NotConfirmed, text)));
         }
         effects
     }
@@ -634,17 +789,36 @@ impl Commands {
         } else {
             "the vendor could not be asked in time; nothing was sent".to_owned()
         };
+        let mut effects = Vec::new();
         if task.action == Action::Activate {
             tracing::error!(scenario_id = %id, attempts = task.attempts, "an activate was given up: {text}");
+            effects.push(alarm(id, &task.origin, text.clone(), true));
         }
         let reason = if task.sent { Reason::NotConfirmed } else { Reason::Unreachable };
-        vec![Effect::Report(Report::end(&task.origin, outcome, Some(reason), text, now.utc))]
+        effects.push(Effect::Report(Report::end(&task.origin, outcome, Some(reason), text, now.utc)));
+        effects
     }
 
     fn pause(&mut self, attempts: u32) -> Duration {
         let ceiling = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(4)).min(MAX_PAUSE);
         self.rng.between(ceiling / 2, ceiling)
     }
+}
+
+/// Whether an activate is not tried again after this.
+const fn is_final(fault: &Fault) -> bool {
+    match fault {
+        Fault::NotSent(_)
+        | Fault::RateLimited { .. }
+        | Fault::Rejected(_)
+        | Fault::Unclear(_)
+        | Fault::Malformed(_) => false,
+        Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NotFound(_) => true,
+    }
+}
+
+fn alarm(scenario: &ScenarioId, origin: &Origin, cause: String, given_up: bool) -> Effect {
+    Effect::Alarm(scenario.clone(), Alarming { origin: origin.clone(), cause, given_up })
 }
 
 const fn wanted(action: Action) -> ScenarioState {

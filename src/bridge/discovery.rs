@@ -16,7 +16,10 @@ const DOOR_LEAVES: [&str; 8] =
     ["state", "availability", "position", "held_open", "forced_open", "tamper", "fire", "attributes"];
 const SCENARIO_LEAVES: [&str; 4] = ["state", "availability", "doors_confirmed", "attributes"];
 /// The gateway's own.
-const BRIDGE_LEAVES: [&str; 16] = [
+const BRIDGE_LEAVES: [&str; 19] = [
+    "journal_head",
+    "lockdown_alarm",
+    "lockdown_alarm_attributes",
     "version",
     "last_poll",
     "started",

@@ -102,7 +102,7 @@ impl Bridge {
             call: None,
         });
         let text = "drill: nothing will be activated; the way of an activate is tried up to its last step";
-        Ok(vec![Effect::Report(Report::progress(origin, None, text))])
+        Ok(vec![Effect::Report(Report::accepted(origin, text))])
     }
 
     /// The request of a drill that waits, behind every activate.
@@ -113,7 +113,7 @@ impl Bridge {
         task.call = Some(id);
         self.calls.insert(id, Pending::Drill);
         self.readiness.begin(id, now);
-        Some(Call { id, request: Request::Drill, send_before: task.deadline, needs_fresh_link: false })
+        Some(Call { id, request: Request::Drill, send_before: task.deadline, opening: None })
     }
 
     /// A scenario is to be activated in earnest: a drill that was not sent gives way.

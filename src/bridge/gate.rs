@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
-use super::settings::{CommandSettings, DoorSettings};
+use super::{
+    links::Bound,
+    settings::{CommandSettings, DoorSettings},
+};
 use crate::{
     hass::payload::{Malformed, Order, Verb},
     model::{Action, Door, Intent, Message, Now, Outcome, Reason},
@@ -21,8 +24,8 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) stopping: bool,
-    /// When the present MQTT session began.
-    pub(super) session_since: Option<Instant>,
+    /// What bounds the age of a message that came before any heartbeat.
+    pub(super) bound: Bound,
     pub(super) allowed: &'a CommandSettings,
     pub(super) target: TargetFacts<'a>,
 }
@@ -108,18 +111,22 @@ pub(super) fn max_age(action: Action, allowed: &CommandSettings) -> Duration {
 }
 
 /// The broker forwarded the message after the newest heartbeat whose echo came before it, and not before the session
-/// began: that bounds its age on any broker.
+/// began: that bounds its age on any broker. What a session that went on delivers first was published after the broker
+/// was last heard in it.
 fn judge_link(message: &Message, order: Option<&Order>, facts: &Facts<'_>) -> Result<(), Refusal> {
     let secures = order
         .and_then(|order| intent(order.verb))
         .is_some_and(|intent| intent.judged_as() == Action::Activate);
-    let proof = if secures { message.echo_sent_at.or(facts.session_since) } else { message.echo_sent_at };
-    let limit = if secures { ACTIVATE_MAX_AGE } else { FRESH_LINK };
-    let Some(proof) = proof else {
-        let text = "no heartbeat has come back from the broker yet, so the age of the command is not known; try again";
-        return Err(Refusal::refused(Reason::LinkStale, text));
+    let age = |since: Instant| message.received_at.saturating_duration_since(since);
+    let (bound, limit) = match (message.echo_sent_at, facts.bound) {
+        (Some(sent_at), _) => (age(sent_at), if secures { ACTIVATE_MAX_AGE } else { FRESH_LINK }),
+        (None, Bound::Heard(heard_at)) => return judge_kept(secures, heard_at.map(age)),
+        (None, Bound::Began(since)) if secures => (age(since), ACTIVATE_MAX_AGE),
+        (None, Bound::Began(_) | Bound::None) => {
+            let text = "no heartbeat has come back from the broker yet, so the age of the command is not known; try again";
+            return Err(Refusal::refused(Reason::LinkStale, text));
+        }
     };
-    let bound = message.received_at.saturating_duration_since(proof);
     if bound < limit {
         return Ok(());
     }
@@ -130,6 +137,25 @@ fn judge_link(message: &Message, order: Option<&Order>, facts: &Facts<'_>) -> Re
         limit.as_secs_f64()
     );
     Err(Refusal::refused(Reason::LinkStale, text))
+}
+
+/// The broker kept the message while the connection was away.
+fn judge_kept(secures: bool, age: Option<Duration>) -> Result<(), Refusal> {
+    let text = match age {
+        _ if !secures => {
+            "the broker kept the command while the gateway was away; only a lockdown is taken then".to_owned()
+        }
+        Some(age) if age <= ACTIVATE_MAX_AGE => return Ok(()),
+        Some(age) => format!(
+            "the broker kept the command while the gateway was away, so it may be {:.0} s old; allowed are {:.0} s",
+            age.as_secs_f64(),
+            ACTIVATE_MAX_AGE.as_secs_f64()
+        ),
+        None => {
+            "the broker kept the command while the gateway was away, and nobody knows for how long".to_owned()
+        }
+    };
+    Err(Refusal::refused(Reason::ResumedSession, text))
 }
 
 fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {

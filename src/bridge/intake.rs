@@ -6,16 +6,18 @@ use super::{
     Bridge,
     admission::Repeat,
     commands::{Belief, Effect, Wish},
+    copies::Line,
     gate::{self, Facts, Passed, Refusal, TargetFacts},
+    links::Bound,
     poller::List,
     report::{Origin, Report, Response},
 };
 use crate::{
     hass::{
         Destination,
-        payload::{Kind, Malformed, Order},
+        payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, Intent, Message, Now, Outcome, Reason, ScenarioState, Target},
+    model::{Action, Intent, Message, Now, Outcome, Reason, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -25,6 +27,8 @@ const BIRTH_PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two readings that somebody asks for from outside.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 
+/// How long after a lockdown was taken on the broker may deliver it again, because a crash came before we acknowledged it.
+const REDELIVERED_WITHIN: Duration = Duration::from_mins(2);
 /// How long a warning of a retained command counts for its topic.
 const RETAINED_WARNING_LASTS: Duration = Duration::from_hours(1);
 /// For how many topics such warnings are remembered; beyond it none are given.
@@ -38,23 +42,66 @@ impl Bridge {
         }
         match self.topics.destination(&message.topic) {
             Some(Destination::Door(id)) => match id.parse() {
-                Ok(id) => self.command(Kind::Door, Target::Door(id), message, now),
+                Ok(id) => self.command(Target::Door(id), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible door; refused"),
             },
             Some(Destination::Scenario(id)) => match id.parse() {
-                Ok(id) => self.command(Kind::Scenario, Target::Scenario(id), message, now),
+                // The copy on the securing connection may have come first.
+                Ok(_) if may_come_twice(message) && self.copies.is_copy(Line::Main, message, false) => {}
+                Ok(id) => self.command(Target::Scenario(id), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
             },
             Some(Destination::Refresh) if !message.retain => self.refresh(&List::ALL, now),
             Some(Destination::LogLevel) if !message.retain => self.hear_log_level(&message.payload),
             Some(Destination::Restart) if !message.retain => self.hear_restart(&message.payload, now),
+            Some(Destination::Acknowledge) if !message.retain => self.acknowledge(now),
             Some(
-                Destination::Refresh | Destination::LogLevel | Destination::Restart | Destination::Nowhere,
+                Destination::Refresh
+                | Destination::LogLevel
+                | Destination::Restart
+                | Destination::Acknowledge
+                | Destination::Nowhere,
             )
             | None => {
                 tracing::debug!(topic = ?message.topic, "a message that means nothing");
             }
         }
+    }
+
+    /// On the securing connection: a lockdown is taken on whichever connection brings it first. Everything else is left to
+    /// the main one, unless the broker kept it while the gateway was away: then its sender is told.
+    pub(super) fn hear_securing_message(&mut self, message: &Message, now: Now) {
+        let Some(Destination::Scenario(id)) = self.topics.destination(&message.topic) else { return };
+        let Ok(id) = id.parse() else { return };
+        let kept = message.echo_sent_at.is_none() && matches!(self.securing.bound(), Bound::Heard(_));
+        let order = Order::read(Kind::Scenario, &message.payload).ok();
+        let verb = order.as_ref().map(|order| order.verb);
+        let concerns =
+            matches!(verb, Some(Verb::Activate | Verb::Drill)) || (kept && verb == Some(Verb::Release));
+        if !concerns || self.copies.is_copy(Line::Securing, message, kept) {
+            return;
+        }
+        let target = Target::Scenario(id);
+        if kept
+            && message.dup
+            && order.is_some_and(|order| order.id.is_none())
+            && self.was_activated(&target, now)
+        {
+            tracing::info!(
+                target = target.path(),
+                "the broker delivers a lockdown again that was taken on before"
+            );
+            return;
+        }
+        self.command(target, message, Line::Securing, now);
+    }
+
+    /// Whether a lockdown of the scenario was taken on a short while ago.
+    fn was_activated(&self, target: &Target, now: Now) -> bool {
+        let Target::Scenario(id) = target else { return false };
+        self.commands
+            .activated_at(id)
+            .is_some_and(|at| now.mono.saturating_duration_since(at) < REDELIVERED_WITHIN)
     }
 
     fn hear_birth(&mut self, message: &Message, now: Now) {
@@ -81,15 +128,19 @@ impl Bridge {
         }
     }
 
-    fn command(&mut self, kind: Kind, target: Target, message: &Message, now: Now) {
+    fn command(&mut self, target: Target, message: &Message, line: Line, now: Now) {
         if message.retain && message.payload.is_empty() {
             // Somebody clears a retained command.
             return;
         }
         self.books.receive();
+        let kind = match &target {
+            Target::Door(_) => Kind::Door,
+            Target::Scenario(_) => Kind::Scenario,
+        };
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
-        let passed = gate::judge(message, order, &self.facts(&origin.target), now);
+        let passed = gate::judge(message, order, &self.facts(&origin.target, line), now);
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
@@ -105,6 +156,7 @@ impl Bridge {
                     // A toggle may have been switched on since the list was read.
                     self.refresh(&[List::Doors], now);
                 }
+                self.raise_refused(&origin, refusal.reason, &refusal.message, now);
                 self.report(&Report::refusal(&origin, refusal, now.utc), now);
             }
         }
@@ -174,7 +226,7 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts(&self, target: &Target) -> Facts<'_> {
+    fn facts(&self, target: &Target, line: Line) -> Facts<'_> {
         let target = match target {
             Target::Door(id) => self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| {
                 TargetFacts::Door { door, settings: self.settings.door_settings.get(id) }
@@ -184,7 +236,10 @@ impl Bridge {
         };
         Facts {
             stopping: self.stopping,
-            session_since: self.link.session_since,
+            bound: match line {
+                Line::Main => self.link.bound(),
+                Line::Securing => self.securing.bound(),
+            },
             allowed: &self.settings.commands,
             target,
         }
@@ -237,6 +292,12 @@ impl Bridge {
             }
             Target::Scenario(_) | Target::Door(_) => None,
         };
+        if action.opens()
+            && let Some(cause) = self.records.broken()
+        {
+            let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
+            return Err(Refusal::refused(Reason::JournalUnavailable, text));
+        }
         // An activate is never held back, unless it only asks for a look at what is active already.
         if action.opens() || believed == Some(ScenarioState::Active) {
             self.rates.admit(&origin.target, now.mono)?;
@@ -250,14 +311,24 @@ impl Bridge {
                 }
                 let wish = Wish { scenario, action, deadline: passed.deadline };
                 let belief = Belief { state: believed, as_of: self.last_call };
+                if action == Action::Activate {
+                    self.opening = Turn(self.opening.0 + 1);
+                }
                 Ok(self.commands.scenario(wish, origin.clone(), &belief, now))
             }
         }
     }
+
     /// Gives a command an id, if it has none, and remembers it.
     pub(super) fn enter(&mut self, origin: &mut Origin, intent: impl Into<Intent>, now: Now) {
         self.assigned += 1;
         let id = origin.id.get_or_insert_with(|| format!("{}-{}", self.run, self.assigned));
         self.ids.remember(id, intent, &origin.target, now);
     }
+}
+
+/// Whether the securing connection may take the message on as well.
+fn may_come_twice(message: &Message) -> bool {
+    Order::read(Kind::Scenario, &message.payload)
+        .is_ok_and(|order| matches!(order.verb, Verb::Activate | Verb::Release | Verb::Drill))
 }

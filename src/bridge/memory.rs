@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::register::Told;
+use super::{alarm::Alarm, register::Told};
 use crate::model::{DoorId, EventId, ScenarioId};
 
 /// The form of what is written. A change that an older program could misunderstand gets another number.
@@ -29,6 +29,9 @@ pub struct Memory {
     pub(super) devices: BTreeMap<String, Told>,
     /// Topics that were to be cleared and may still hold something.
     pub(super) swept: BTreeSet<String>,
+    /// Lockdowns that were asked for and not confirmed, and that nobody acknowledged.
+    #[serde(default)]
+    pub(super) alarms: BTreeMap<ScenarioId, Alarm>,
 }
 
 /// How far events were read.

@@ -4,12 +4,14 @@
 //! file or chance: time comes in as [`Now`], jitter from a seed.
 
 mod admission;
+mod alarm;
 mod announce;
 mod budget;
 mod calls;
 mod changeover;
 mod commands;
 mod confirmation;
+mod copies;
 mod discovery;
 mod doors;
 mod drill;
@@ -17,6 +19,7 @@ mod gate;
 mod gateway;
 mod ghosts;
 mod intake;
+mod links;
 mod memory;
 mod poller;
 mod position;
@@ -25,6 +28,8 @@ mod problems;
 mod publish;
 mod quiet;
 mod readiness;
+mod recall;
+mod records;
 mod register;
 mod report;
 mod retained;
@@ -32,12 +37,13 @@ mod roster;
 mod scenarios;
 mod seen;
 mod settings;
+mod settlement;
 mod slugs;
 mod view;
 mod webhooks;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -46,19 +52,24 @@ use jiff::SignedDuration;
 
 use self::{
     admission::{Ids, Rates},
+    alarm::Alarms,
     announce::Announcements,
     budget::Budget,
     calls::Pending,
     commands::Commands,
+    copies::Copies,
     doors::Doors,
     drill::Drills,
     gateway::Gateway,
     ghosts::Ghosts,
+    links::Link,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
     readiness::Readiness,
+    records::Records,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
+    settlement::Settlements,
     webhooks::{Reliance, Webhooks},
 };
 pub use self::{
@@ -71,14 +82,12 @@ pub use self::{
 use crate::{
     hass::{Topics, payload},
     model::{
-        Action, Call, CallId, DoorId, LinkEvent, Now, Protocol, Publication, Push, Qos, Reply, ScenarioId,
-        Target, TokenState,
+        Action, Call, CallId, DoorId, JournalEvent, LinkEvent, Now, Protocol, Publication, Push, Qos,
+        Receipt, Record, RecordNumber, Reply, ScenarioId, Target, TokenState, Turn,
     },
     rng::Rng,
 };
 
-/// How long a proven link may be unproven before what can be commanded is shown as unavailable.
-const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
 /// How often what changes all the time is published: not with each reading, so that a reading that changed nothing
 /// publishes nothing.
 const BUSY_EVERY: Duration = Duration::from_mins(1);
@@ -86,8 +95,10 @@ const BUSY_EVERY: Duration = Duration::from_mins(1);
 /// Everything that can move the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// Something happened on the MQTT link.
+    /// Something happened on the main connection to the broker.
     Link(LinkEvent),
+    /// Something happened on the connection that carries only scenarios.
+    Securing(LinkEvent),
     /// A call got its reply.
     Reply(Reply),
     /// A webhook brought something.
@@ -96,6 +107,8 @@ pub enum Input {
     Token(TokenState),
     /// An answer of the vendor told its time: by how much its clock is ahead of ours.
     VendorClock(SignedDuration),
+    /// The journal wrote, or could not.
+    Journal(JournalEvent),
     /// The gateway is to stop: nothing new is taken on.
     Stop,
 }
@@ -109,6 +122,10 @@ pub enum Wake {
     Relock,
     /// A command may have become too old.
     Command,
+    /// Evidence of a command was waited for long enough.
+    Settlement,
+    /// An alarm is to be told again.
+    Alarm,
     /// Something may have gone stale.
     Stale,
     /// Home Assistant is to get everything again.
@@ -121,11 +138,14 @@ pub enum Wake {
 
 /// What others may know of the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Status {
     /// The protocol of the present MQTT session, if there is one.
     pub mqtt: Option<Protocol>,
     /// Whether a heartbeat came back in it.
     pub mqtt_proven: bool,
+    /// Whether a heartbeat came back on the connection that carries only scenarios.
+    pub securing_proven: bool,
     /// Whether the vendor's API answers.
     pub api: bool,
     /// What is wrong with it, if something is.
@@ -142,27 +162,6 @@ pub struct Status {
     pub settled: bool,
 }
 
-#[derive(Debug, Default)]
-struct Link {
-    session_since: Option<Instant>,
-    protocol: Option<Protocol>,
-    proven: bool,
-    unproven_since: Option<Instant>,
-    /// Why no heartbeat comes back, as long as none does.
-    complaint: Option<String>,
-}
-
-impl Link {
-    /// Whether commands can be expected to arrive and be fresh.
-    fn is_commandable(&self, now: Instant) -> bool {
-        self.session_since.is_some()
-            && (self.proven
-                || self
-                    .unproven_since
-                    .is_some_and(|since| now.saturating_duration_since(since) < UNPROVEN_LASTS))
-    }
-}
-
 /// Whether the vendor's API is shown as online, and what was last logged of it.
 #[derive(Debug, Default)]
 struct Api {
@@ -172,9 +171,13 @@ struct Api {
 }
 
 /// What decides availability, compared after each input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Health {
+    /// Whether commands arrive on the main connection.
     commandable: bool,
+    /// Whether a lockdown arrives, on either connection.
+    securable: bool,
     doors: bool,
     scenarios: bool,
 }
@@ -189,6 +192,13 @@ pub struct Bridge {
     commands: Commands,
     drills: Drills,
     readiness: Readiness,
+    /// Grows with each lockdown that is taken on.
+    opening: Turn,
+    records: Records,
+    settlements: Settlements,
+    alarms: Alarms,
+    /// What was wrong with a journal that was set aside at the start.
+    journal_replaced: Option<String>,
     ids: Ids,
     rates: Rates,
     books: Books,
@@ -207,6 +217,10 @@ pub struct Bridge {
     /// Whether other doors or scenarios are shown than was remembered.
     shown_changed: bool,
     link: Link,
+    securing: Link,
+    copies: Copies,
+    /// Acknowledgements that wait until all that was written down before them is durable.
+    receipts: VecDeque<(RecordNumber, Receipt)>,
     health: Health,
     api: Api,
     calls: BTreeMap<CallId, Pending>,
@@ -244,6 +258,11 @@ impl Bridge {
             commands: Commands::new(rng.bits()),
             drills: Drills::default(),
             readiness: Readiness::new(now),
+            opening: Turn::default(),
+            records: Records::default(),
+            settlements: Settlements::default(),
+            alarms: Alarms::remembered(memory.alarms.clone(), now),
+            journal_replaced: None,
             ids: Ids::default(),
             rates: Rates::default(),
             books: Books::default(),
@@ -259,7 +278,10 @@ impl Bridge {
             shown_changed: memory.base_topic != topics.base(),
             announcements,
             link: Link::default(),
-            health: Health { commandable: false, doors: false, scenarios: false },
+            securing: Link::default(),
+            copies: Copies::default(),
+            receipts: VecDeque::new(),
+            health: Health::default(),
             api: Api::default(),
             lists_quiet: BTreeMap::new(),
             lists_told: BTreeSet::new(),
@@ -284,6 +306,7 @@ impl Bridge {
         bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
         bridge.show_gateway(now);
+        bridge.show_alarms();
         bridge.sweep_leftovers(&memory);
         bridge
     }
@@ -292,10 +315,12 @@ impl Bridge {
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Link(event) => self.hear_link(event, now),
+            Input::Securing(event) => self.hear_securing(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
             Input::Push(push) => self.take_push(push, now),
             Input::Token(token) => self.hear_token(token),
             Input::VendorClock(skew) => self.readiness.note_clock(skew),
+            Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
@@ -358,11 +383,28 @@ impl Bridge {
 
     /// The next call to make, if one is due and the vendor's budget has room for its lane.
     pub fn next_call(&mut self, now: Now) -> Option<Call> {
+        self.write_intents(now);
         self.next_scenario_call(Action::Activate, now)
             .or_else(|| self.next_drill_call(now))
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_read(now))
+    }
+
+    /// The next thing to write down. What opens waits until what is written of it is durable.
+    pub fn next_record(&mut self) -> Option<Record> {
+        self.records.next()
+    }
+
+    /// The present turn: a call that opens and was let go in an earlier one must not be sent any more.
+    pub const fn turn(&self) -> Turn {
+        self.opening
+    }
+
+    /// The next message to acknowledge on the securing connection: what came of it is durable, or cannot be written.
+    pub fn next_receipt(&mut self) -> Option<Receipt> {
+        let (durable, broken) = (self.records.durable(), self.records.broken().is_some());
+        self.receipts.pop_front_if(|(number, _)| *number <= durable || broken).map(|(_, receipt)| receipt)
     }
 
     /// What the shell is to do with the process itself, if something.
@@ -381,8 +423,9 @@ impl Bridge {
             });
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
+        let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
         let unproven =
-            self.link.unproven_since.filter(|_| self.health.commandable).map(|since| since + UNPROVEN_LASTS);
+            unproven.into_iter().chain(self.securing.lapses_at().filter(|_| self.health.securable));
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
         let stale = stale.chain(self.readiness.next_change(now.mono));
@@ -391,6 +434,8 @@ impl Bridge {
             .chain(reads)
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
+            .chain(self.settlements.next_expiry().map(|at| (at, Wake::Settlement)))
+            .chain(self.alarms.next_repeat().map(|at| (at, Wake::Alarm)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.busy_at, Wake::Busy)])
             .chain(self.next_turn(now).map(|at| (at, Wake::Discovery)))
@@ -414,6 +459,7 @@ impl Bridge {
                 .chain(self.ghost_scenarios.ids())
                 .cloned()
                 .collect(),
+            alarms: self.alarms.raised().clone(),
             ..Memory::default()
         };
         self.announcements.remember(&mut memory);
@@ -431,6 +477,7 @@ impl Bridge {
         Status {
             mqtt: self.link.protocol,
             mqtt_proven: self.link.proven,
+            securing_proven: self.securing.proven,
             api: self.api.online,
             api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
             doors: self.doors.count(),
@@ -444,39 +491,48 @@ impl Bridge {
         }
     }
 
+    fn hear_journal(&mut self, event: JournalEvent, now: Now) {
+        let broke = matches!(event, JournalEvent::Broken(_));
+        self.records.hear(event);
+        self.commands.note_durable(self.records.durable());
+        if let Some(head) = self.records.head() {
+            // Whoever keeps what is published can tell later whether the journal was rewritten.
+            self.show(Rank::State, self.topics.bridge("journal_head"), head.to_owned());
+        }
+        if broke {
+            let effects = self.commands.lose_journal(now);
+            self.perform(effects, now);
+        }
+    }
+
     fn hear_link(&mut self, event: LinkEvent, now: Now) {
+        self.link.hear(&event, now.mono);
         match event {
-            LinkEvent::Up { protocol, max_packet } => {
-                self.link = Link {
-                    session_since: Some(now.mono),
-                    protocol: Some(protocol),
-                    proven: false,
-                    unproven_since: None,
-                    complaint: None,
-                };
+            LinkEvent::Up { max_packet, .. } => {
                 self.retained.begin_session();
                 if self.announcements.begin_session(max_packet) {
                     self.announce_all();
                 }
             }
-            LinkEvent::Proven => {
-                self.link.proven = true;
-                self.link.unproven_since = None;
-                self.link.complaint = None;
+            LinkEvent::Message(message) | LinkEvent::Waiting(message, _) => self.hear_message(&message, now),
+            LinkEvent::Down(_) => self.announcements.end_session(),
+            LinkEvent::Resumed { .. } | LinkEvent::Proven | LinkEvent::Unproven(_) => {}
+        }
+    }
+
+    fn hear_securing(&mut self, event: LinkEvent, now: Now) {
+        self.securing.hear(&event, now.mono);
+        match event {
+            LinkEvent::Message(message) => self.hear_securing_message(&message, now),
+            LinkEvent::Waiting(message, receipt) => {
+                self.hear_securing_message(&message, now);
+                self.receipts.push_back((self.records.last(), receipt));
             }
-            LinkEvent::Unproven(complaint) => {
-                self.link.complaint.get_or_insert(complaint);
-                if std::mem::take(&mut self.link.proven) {
-                    self.link.unproven_since = Some(now.mono);
-                }
-            }
-            LinkEvent::Message(message) => self.hear_message(&message, now),
-            // Of the securing connection only.
-            LinkEvent::Resumed { .. } | LinkEvent::Waiting(..) => {}
-            LinkEvent::Down(_) => {
-                self.link = Link::default();
-                self.announcements.end_session();
-            }
+            LinkEvent::Up { .. }
+            | LinkEvent::Resumed { .. }
+            | LinkEvent::Proven
+            | LinkEvent::Unproven(_)
+            | LinkEvent::Down(_) => {}
         }
     }
 }

@@ -27,12 +27,18 @@ pub(super) enum Problem {
     ApiUnreachable,
     /// One list cannot be read, and is out of date.
     ListUnreadable,
+    /// The journal cannot be written, so that nothing opens.
+    JournalUnavailable,
     /// The broker returns no heartbeat, so that no command runs.
     MqttUnproven,
+    /// The connection for lockdowns returns no heartbeat.
+    SecuringUnproven,
     /// The key expires soon.
     KeyExpires,
     /// Elements of a list could not be read.
     ElementsLeftOut,
+    /// The journal of earlier runs could not be used and was set aside.
+    JournalReplaced,
 }
 
 impl Problem {
@@ -43,9 +49,12 @@ impl Problem {
             Self::PermissionMissing => "permission_missing",
             Self::ApiUnreachable => "api_unreachable",
             Self::ListUnreadable => "list_unreadable",
+            Self::JournalUnavailable => "journal_unavailable",
             Self::MqttUnproven => "mqtt_unproven",
+            Self::SecuringUnproven => "securing_unproven",
             Self::KeyExpires => "key_expires",
             Self::ElementsLeftOut => "elements_left_out",
+            Self::JournalReplaced => "journal_replaced",
         }
     }
 }
@@ -104,8 +113,25 @@ impl Bridge {
                 }
             }
         }
-        if let Some(complaint) = self.link.complaint.as_ref().filter(|_| !self.health.commandable) {
+        if let Some(cause) = self.records.broken() {
+            say(
+                Problem::JournalUnavailable,
+                format!("nothing opens, because the journal cannot be written: {cause}"),
+            );
+        }
+        if let Some(cause) = &self.journal_replaced {
+            say(
+                Problem::JournalReplaced,
+                format!("a new journal was begun, and the old one kept aside: {cause}"),
+            );
+        }
+        if let Some(complaint) = self.link.complaint().filter(|_| !self.health.commandable) {
             say(Problem::MqttUnproven, format!("no command runs, because {complaint}"));
+        }
+        if let Some(complaint) = self.securing.complaint().filter(|_| !self.securing.is_commandable(now.mono))
+        {
+            let text = "a lockdown has no connection of its own and may be held up by other messages";
+            say(Problem::SecuringUnproven, format!("{text}, because {complaint}"));
         }
         if let Some(sentence) = self.expiry(now) {
             say(Problem::KeyExpires, sentence);

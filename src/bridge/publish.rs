@@ -9,8 +9,10 @@ use super::{
     doors::LastCommand,
     poller::{List, Trouble},
     problems::Problem,
+    records::Draft,
     report::Report,
     retained::Rank,
+    settlement::Finding,
     view,
     webhooks::Reliance,
 };
@@ -29,6 +31,8 @@ impl Bridge {
         self.expire_drill(now);
         let effects = self.commands.expire(now);
         self.perform(effects, now);
+        self.settle_unknown(now);
+        self.tell_alarms(now);
         if self.scenarios.take_coverage_changed() {
             self.doors.cover(&self.scenarios.covered(), now);
         }
@@ -77,12 +81,41 @@ impl Bridge {
     /// Says what came of a command, and remembers it.
     pub(super) fn report(&mut self, report: &Report, now: Now) {
         self.ids.note(report);
+        self.record(report, now);
         if report.finished_at.is_some() {
             self.books.end(report.outcome);
             self.note_command(report, now);
         }
         log(report);
         self.say(report);
+        if report.is_open() {
+            let settled = self.settlements.add(report, self.last_call, now);
+            self.resolve(settled, now);
+            self.seek_evidence(now);
+        }
+    }
+
+    /// Says what evidence tells afterwards of commands that had ended as unknown. They stay ended.
+    pub(super) fn resolve(&mut self, settled: Vec<(Report, Finding)>, now: Now) {
+        for (report, finding) in settled {
+            let note = report.resolve(finding);
+            self.ids.note(&note);
+            self.record(&note, now);
+            log(&note);
+            self.say(&note);
+        }
+    }
+
+    /// Writes down what is reported.
+    fn record(&mut self, report: &Report, now: Now) {
+        let draft = Draft {
+            stage: report.stage,
+            origin: &report.origin,
+            outcome: report.finished_at.map(|_| report.outcome),
+            reason: report.reason,
+            text: &report.message,
+        };
+        self.records.add(&draft, now.utc);
     }
 
     /// Publishes a result where its sender and everybody else looks for it.
@@ -136,8 +169,10 @@ impl Bridge {
         let fresh = |list| self.poller.is_fresh(list, now);
         // Where the key may not read events there is no evidence to go stale, and the doors are still there.
         let events = fresh(List::Events) || self.poller.is_barred(List::Events);
+        let commandable = self.link.is_commandable(now.mono);
         let health = Health {
-            commandable: self.link.is_commandable(now.mono),
+            commandable,
+            securable: commandable || self.securing.is_commandable(now.mono),
             doors: fresh(List::Doors) && events,
             scenarios: fresh(List::Scenarios),
         };
@@ -154,7 +189,7 @@ impl Bridge {
         if (old.commandable, old.doors) != (health.commandable, health.doors) {
             self.doors.touch_all();
         }
-        if (old.commandable, old.scenarios) != (health.commandable, health.scenarios) {
+        if (old.securable, old.scenarios) != (health.securable, health.scenarios) {
             self.scenarios.touch_all();
         }
     }
@@ -210,7 +245,7 @@ impl Bridge {
 
     fn show_scenario(&mut self, id: &ScenarioId) {
         let Some(record) = self.scenarios.get(id) else { return };
-        let online = self.health.commandable && self.health.scenarios;
+        let online = self.health.securable && self.health.scenarios;
         let state = view::scenario_word(&record.scenario.state);
         let tally = Tally::of(record, &self.doors);
         let attributes = view::scenario_attributes(record, tally.as_ref(), &self.doors);

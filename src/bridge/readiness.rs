@@ -14,7 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Bridge, UNPROVEN_LASTS,
+    Bridge,
+    links::UNPROVEN_LASTS,
     poller::{List, Trouble},
     retained::Rank,
     view,

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{gate::Refusal, view};
+use super::{gate::Refusal, settlement::Finding, view};
 use crate::{
     hass::payload::Verb,
-    model::{Outcome, Reason, Target},
+    model::{Outcome, Reason, Stage, Target},
 };
 
 /// Who a command came from and what it asks for, as far as it is known when it is reported.
@@ -26,6 +26,13 @@ pub(super) struct Origin {
     pub(super) response: Option<Response>,
 }
 
+impl Origin {
+    /// Of what no command asked for.
+    pub(super) const fn of_nobody(target: Target, at: Timestamp) -> Self {
+        Self { target, verb: None, passed: false, id: None, by: None, received_at: at, response: None }
+    }
+}
+
 /// Where else the sender wants the result (MQTT 5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Response {
@@ -36,19 +43,32 @@ pub(super) struct Response {
 /// One thing to report of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Report {
+    /// What it is in the journal.
+    pub(super) stage: Stage,
     pub(super) origin: Origin,
     pub(super) outcome: Outcome,
     pub(super) reason: Option<Reason>,
     pub(super) message: String,
     /// `None` while the command goes on.
     pub(super) finished_at: Option<Timestamp>,
+    /// What evidence said afterwards of a command that had ended as unknown.
+    pub(super) resolved: Option<Finding>,
 }
 
 impl Report {
-    /// The command goes on.
-    pub(super) fn progress(origin: &Origin, reason: Option<Reason>, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { origin: origin.clone(), outcome: Outcome::Accepted, reason, message, finished_at: None }
+    /// The command is taken on.
+    pub(super) fn accepted(origin: &Origin, message: impl Into<String>) -> Self {
+        Self::progress(Stage::Accepted, origin, None, message.into())
+    }
+
+    /// The command is not done yet, and somebody has to know.
+    pub(super) fn setback(origin: &Origin, reason: Reason, message: impl Into<String>) -> Self {
+        Self::progress(Stage::Answered, origin, Some(reason), message.into())
+    }
+
+    fn progress(stage: Stage, origin: &Origin, reason: Option<Reason>, message: String) -> Self {
+        let (origin, outcome) = (origin.clone(), Outcome::Accepted);
+        Self { stage, origin, outcome, reason, message, finished_at: None, resolved: None }
     }
 
     /// The command ended.
@@ -59,12 +79,30 @@ impl Report {
         message: String,
         at: Timestamp,
     ) -> Self {
-        Self { origin: origin.clone(), outcome, reason, message, finished_at: Some(at) }
+        let (stage, origin, finished_at) = (Stage::Ended, origin.clone(), Some(at));
+        Self { stage, origin, outcome, reason, message, finished_at, resolved: None }
     }
 
     /// The gate turned the command away.
     pub(super) fn refusal(origin: &Origin, refusal: Refusal, at: Timestamp) -> Self {
-        Self::end(origin, refusal.outcome, Some(refusal.reason), refusal.message, at)
+        let end = Self::end(origin, refusal.outcome, Some(refusal.reason), refusal.message, at);
+        Self { stage: Stage::Refused, ..end }
+    }
+
+    /// Whether evidence may yet tell what became of something that opens. After a newer command for the same scenario
+    /// none can.
+    pub(super) fn is_open(&self) -> bool {
+        let opens = matches!(self.origin.verb, Some(Verb::Unlock | Verb::Release));
+        opens && self.outcome == Outcome::Unknown && self.reason != Some(Reason::Superseded)
+    }
+
+    /// Evidence settled a command that had ended as unknown. It stays ended; this is a note.
+    pub(super) fn resolve(self, finding: Finding) -> Self {
+        let message = match finding {
+            Finding::Seen => "the vendor shows what the command asked for",
+            Finding::NotSeen => "the vendor shows no trace of it; it may have happened all the same",
+        };
+        Self { stage: Stage::Resolved, message: message.to_owned(), resolved: Some(finding), ..self }
     }
 
     /// The result as JSON; every member is always there.
@@ -78,6 +116,7 @@ impl Report {
             "received_at": view::time(self.origin.received_at),
             "finished_at": self.finished_at.map(view::time),
             "by": self.origin.by,
+            "resolved": self.resolved.map(Finding::word),
         });
         payload.to_string().into()
     }

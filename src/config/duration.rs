@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// The units, longest first, with their length in milliseconds.
-const UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const UNITS: [(&str, u64); 5] = [("d", DAY), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const DAY: u64 = 24 * 3_600_000;
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,7 +12,7 @@ pub enum DurationError {
     /// Digits without a unit.
     #[error("a duration needs a unit")]
     NoUnit,
-    /// The unit is none of `ms`, `s`, `m`, `h`.
+    /// The unit is none of `ms`, `s`, `m`, `h`, `d`.
     #[error("the unit {0:?} is not known")]
     Unit(String),
     /// It does not begin with a whole number.
@@ -22,7 +23,7 @@ pub enum DurationError {
     TooLarge,
 }
 
-/// Reads `500ms`, `10s`, `5m` or `24h`; a blank may stand before the unit.
+/// Reads `500ms`, `10s`, `5m`, `24h` or `400d`; a blank may stand before the unit.
 ///
 /// # Errors
 /// When the text is anything else.
@@ -44,10 +45,14 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     number.checked_mul(*factor).map(Duration::from_millis).ok_or(DurationError::TooLarge)
 }
 
-/// Writes a duration of whole milliseconds in the largest unit that keeps it whole, as [`parse`] reads it.
+/// Writes a duration of whole milliseconds in the largest unit that keeps it whole, as [`parse`] reads it. A single day is
+/// 24 hours, as people say.
 pub fn format(duration: Duration) -> String {
     let millis = duration.as_millis();
-    UNITS.iter().find(|(_, factor)| millis > 0 && millis.is_multiple_of(u128::from(*factor))).map_or_else(
+    let fits = |factor: u64| {
+        millis > 0 && millis.is_multiple_of(u128::from(factor)) && (factor < DAY || millis > u128::from(DAY))
+    };
+    UNITS.iter().find(|(_, factor)| fits(*factor)).map_or_else(
         || format!("{millis}ms"),
         |(unit, factor)| format!("{}{unit}", millis / u128::from(*factor)),
     )
@@ -63,6 +68,7 @@ mod tests {
         assert_eq!(parse("10s"), Ok(Duration::from_secs(10)));
         assert_eq!(parse("5 m"), Ok(Duration::from_mins(5)));
         assert_eq!(parse("24h"), Ok(Duration::from_hours(24)));
+        assert_eq!(parse("400d"), Ok(Duration::from_hours(400 * 24)));
         assert_eq!(parse("5"), Err(DurationError::NoUnit));
         assert_eq!(parse("5min"), Err(DurationError::Unit("min".to_owned())));
         assert_eq!(parse("5M"), Err(DurationError::Unit("M".to_owned())));
@@ -76,7 +82,7 @@ mod tests {
 
     #[test]
     fn writes_what_it_reads() {
-        for text in ["1ms", "1500ms", "59s", "90s", "1m", "5m", "24h", "25h"] {
+        for text in ["1ms", "1500ms", "59s", "90s", "1m", "5m", "24h", "25h", "2d", "400d"] {
             assert_eq!(format(parse(text).unwrap()), text);
         }
         assert_eq!(format(Duration::from_mins(1)), "1m");

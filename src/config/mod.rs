@@ -80,6 +80,16 @@ pub fn load_http(path: &Path, env: &Environment) -> Result<Http, Report> {
     Ok(Reader::new(env).root(value, keys::http_alone))
 }
 
+/// Reads only the folder for what must outlive a restart; as [`load_http`].
+///
+/// # Errors
+/// Where the file cannot be read, or is no YAML with keys.
+pub fn load_state_dir(path: &Path, env: &Environment) -> Result<PathBuf, Report> {
+    let (text, origin) = text(path)?;
+    let value = document(&text, &origin)?;
+    Ok(Reader::new(env).root(value, keys::state_dir))
+}
+
 /// The text of a file, and its name for messages.
 fn text(path: &Path) -> Result<(String, String), Report> {
     let origin = path.display().to_string();

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    app::{self, End},
+    app::{self, End, State},
     config::{self, Config, Environment},
     hass::Topics,
     logging::LogHandle,
@@ -76,7 +76,9 @@ pub async fn run(
     let config = configuration(broker.address(), &simulator).map_err(Error::Config)?;
     introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
-    while let End::Reload(config) = app::run(&config, log, None, signals, || Ok(config.clone())).await? {
+    while let End::Reload(config) =
+        app::run(&config, log, State::Memory, signals, || Ok(config.clone())).await?
+    {
         log.set(config.log.level);
     }
     living.abort();

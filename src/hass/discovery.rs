@@ -291,6 +291,7 @@ impl Announcer {
             "name": "Refresh", "icon": "mdi:refresh", "entity_category": "diagnostic",
             "command_topic": self.topics.bridge("refresh/set"), "payload_press": "PRESS", "retain": false, "qos": 0,
         }));
+        self.add_lockdown_alarm(&mut device);
         self.add_diagnostics(&mut device);
         device
     }

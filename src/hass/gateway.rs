@@ -59,8 +59,25 @@ impl Announcer {
         }
     }
 
+    /// Adds what tells everybody that a lockdown was asked for and is not confirmed, and what ends that.
+    pub(super) fn add_lockdown_alarm(&self, device: &mut Device) {
+        let alarm = json!({
+            "device_class": "problem", "payload_on": "ON", "payload_off": "OFF", "entity_category": null,
+            "icon": "mdi:alarm-light", "json_attributes_topic": self.topics.bridge("lockdown_alarm_attributes"),
+        });
+        self.add_own(device, "binary_sensor", ("lockdown_alarm", "Lockdown alarm"), alarm);
+        let event = json!({ "entity_category": null, "icon": "mdi:alarm-light-outline", "event_types": super::LOCKDOWN_NEWS });
+        self.add_own(device, "event", ("lockdown_event", "Lockdown"), event);
+        let options = json!({
+            "object_id": "verkada_gateway_acknowledge", "name": "Acknowledge lockdown alarm", "icon": "mdi:check-decagram",
+            "command_topic": self.topics.bridge("acknowledge/set"),
+            "payload_press": "PRESS", "retain": false, "qos": 1,
+        });
+        device.add("acknowledge", "button", self.own_id("acknowledge"), options);
+    }
+
     /// Adds an entity whose key, topic and ids are one word, which comes with its name; `own` adds to the options that
-    /// all share, and wins.
+    /// all share, and wins; `null` takes one away.
     fn add_own(&self, device: &mut Device, platform: &'static str, word: (&str, &str), own: Value) {
         let (key, name) = word;
         let mut options = Map::new();
@@ -75,6 +92,7 @@ impl Announcer {
         }
         if let Value::Object(own) = own {
             options.extend(own);
+            options.retain(|_, value| !value.is_null());
         }
         device.add(key, platform, self.own_id(key), Value::Object(options));
     }

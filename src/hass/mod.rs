@@ -11,6 +11,9 @@ mod topic;
 /// How webhooks fare, in the words that are published.
 pub const WEBHOOK_WORDS: [&str; 4] = ["off", "healthy", "silent", "incomplete"];
 
+/// What is said once of a lockdown that was asked for and is not confirmed, in the words that are published.
+pub const LOCKDOWN_NEWS: [&str; 4] = ["not_confirmed", "given_up", "confirmed", "acknowledged"];
+
 pub use discovery::{
     Announcement, Announcer, Config, Device, DoorFacts, Entity, GatewayFacts, Offer, ScenarioFacts, Style,
 };

@@ -21,6 +21,8 @@ pub enum Destination<'a> {
     LogLevel,
     /// `<base>/bridge/restart/set`.
     Restart,
+    /// `<base>/bridge/acknowledge/set`.
+    Acknowledge,
     /// A topic of the command filter that means nothing.
     Nowhere,
 }
@@ -96,6 +98,7 @@ impl Topics {
             ("bridge", "refresh") => Destination::Refresh,
             ("bridge", "log_level") => Destination::LogLevel,
             ("bridge", "restart") => Destination::Restart,
+            ("bridge", "acknowledge") => Destination::Acknowledge,
             _ => Destination::Nowhere,
         })
     }

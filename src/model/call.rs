@@ -25,6 +25,10 @@ pub enum Lane {
     Poll,
 }
 
+/// How many lockdowns had been taken on: what opens and was let go in an earlier turn is not sent any more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(pub u64);
+
 /// One attempt to ask the vendor something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
@@ -35,8 +39,9 @@ pub struct Call {
     /// No byte of the request may be sent later than this; the answer may come later, within the adapter's own
     /// time limit.
     pub send_before: Instant,
-    /// Whether the MQTT link must be proven fresh at the moment of sending.
-    pub needs_fresh_link: bool,
+    /// For what opens: when it was let go. At the moment of sending the MQTT link must be proven fresh, and no lockdown
+    /// may have been taken on since.
+    pub opening: Option<Turn>,
 }
 
 /// What is asked of the vendor.

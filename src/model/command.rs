@@ -16,6 +16,9 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    pub const ALL: [Self; 3] = [Self::Unlock, Self::Activate, Self::Release];
+
     /// Whether the action lowers security: it is then sent at most once and only while it is fresh.
     pub const fn opens(self) -> bool {
         match self {
@@ -118,6 +121,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome.
+    pub const ALL: [Self; 7] =
+        [Self::Accepted, Self::Done, Self::Failed, Self::Refused, Self::Expired, Self::Merged, Self::Unknown];
+
     /// The word used in JSON.
     pub const fn word(self) -> &'static str {
         match self {
@@ -139,6 +146,9 @@ pub enum Reason {
     Retained,
     /// The age of the message cannot be bounded: no heartbeat of ours came back in time.
     LinkStale,
+    /// The broker kept the message while the gateway was away, for longer than a lockdown may wait or for an unknown time,
+    /// or it is no lockdown.
+    ResumedSession,
     /// The payload is none of the documented forms.
     Malformed,
     /// No door or scenario has this id.
@@ -163,6 +173,8 @@ pub enum Reason {
     RateLimited,
     /// The gateway is stopping.
     Stopping,
+    /// The journal cannot be written, and nothing opens without a record.
+    JournalUnavailable,
     /// The vendor refused the key or token.
     Unauthorized,
     /// The vendor refused the act: permission or toggle.
@@ -183,9 +195,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Retained,
         Self::LinkStale,
+        Self::ResumedSession,
         Self::Malformed,
         Self::UnknownTarget,
         Self::NotAllowed,
@@ -198,6 +211,7 @@ impl Reason {
         Self::Superseded,
         Self::RateLimited,
         Self::Stopping,
+        Self::JournalUnavailable,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
@@ -213,6 +227,7 @@ impl Reason {
         match self {
             Self::Retained => "retained",
             Self::LinkStale => "link_stale",
+            Self::ResumedSession => "resumed_session",
             Self::Malformed => "malformed",
             Self::UnknownTarget => "unknown_target",
             Self::NotAllowed => "not_allowed",
@@ -225,6 +240,7 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::RateLimited => "rate_limited",
             Self::Stopping => "stopping",
+            Self::JournalUnavailable => "journal_unavailable",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",

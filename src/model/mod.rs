@@ -17,7 +17,7 @@ mod scenario;
 mod time;
 mod token;
 
-pub use call::{Answer, Call, CallId, Drilled, EventPage, Lane, PageToken, Reply, Request, Unlocked};
+pub use call::{Answer, Call, CallId, Drilled, EventPage, Lane, PageToken, Reply, Request, Turn, Unlocked};
 pub use choice::{Level, ProtocolChoice, ReleasePath, Scheme};
 pub use command::{Action, Intent, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};

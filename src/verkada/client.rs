@@ -321,8 +321,8 @@ impl Attempt<'_> {
         if now > self.call.send_before {
             return Err(self.not_sent("its deadline for sending has passed"));
         }
-        if self.call.needs_fresh_link {
-            self.permit.check(now).map_err(|cause| self.not_sent(&cause))?;
+        if let Some(turn) = self.call.opening {
+            self.permit.check(turn, now).map_err(|cause| self.not_sent(&cause))?;
         }
         Ok(())
     }

@@ -426,9 +426,9 @@ fn a_scenario_that_moves_to_another_device_leaves_the_old_one_first() {
     bench.run(secs(10));
     let lines = discovery(&mut bench, from, since);
     let steps: Vec<_> = lines.iter().map(|line| line.split_once(' ').unwrap().1).collect();
-    let own = "api budget_left connection doors_confirmed_s-1 drill_s-1 event_lag key_expires last_poll \
-               lockdown_ready log_level problem problem_active refresh restart round_trip scenario_s-1 started \
-               token version webhook";
+    let own = "acknowledge api budget_left connection doors_confirmed_s-1 drill_s-1 event_lag key_expires last_poll \
+               lockdown_alarm lockdown_event lockdown_ready log_level problem problem_active refresh restart \
+               round_trip scenario_s-1 started token version webhook";
     let trim = |topic: &'static str| topic.trim_start_matches("homeassistant/");
     assert_eq!(steps, [format!("={} cleared", trim(SITE)), format!("={} {own}", trim(GATEWAY))]);
     let at = |line: &String| line.split_once(' ').unwrap().0.parse::<u64>().unwrap();
@@ -438,19 +438,22 @@ fn a_scenario_that_moves_to_another_device_leaves_the_old_one_first() {
 // ---- another style, another base topic, a small broker -------------------------------------------------------------
 
 /// The entities of the bench's world, as topics of the component style.
-const SINGLES: [&str; 26] = [
+const SINGLES: [&str; 29] = [
     "binary_sensor/verkada2mqtt_d-1_forced_open",
     "binary_sensor/verkada2mqtt_d-1_held_open",
     "binary_sensor/verkada2mqtt_d-1_position",
     "binary_sensor/verkada2mqtt_verkada_api",
     "binary_sensor/verkada2mqtt_verkada_connection",
+    "binary_sensor/verkada2mqtt_verkada_lockdown_alarm",
     "binary_sensor/verkada2mqtt_verkada_lockdown_ready",
     "binary_sensor/verkada2mqtt_verkada_problem_active",
     "button/verkada2mqtt_d-1_unlock",
     "button/verkada2mqtt_s-1_drill",
+    "button/verkada2mqtt_verkada_acknowledge",
     "button/verkada2mqtt_verkada_refresh",
     "button/verkada2mqtt_verkada_restart",
     "event/verkada2mqtt_d-1_access",
+    "event/verkada2mqtt_verkada_lockdown_event",
     "lock/verkada2mqtt_d-1_lock",
     "select/verkada2mqtt_verkada_log_level",
     "sensor/verkada2mqtt_s-1_doors_confirmed",

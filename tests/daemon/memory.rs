@@ -82,11 +82,17 @@ async fn a_state_directory_that_cannot_be_used_is_told_once_and_the_gateway_serv
     let mut rig = Rig::start().await;
     rig.config.set("/state_dir", rig.config.path().join("below-a-file").to_str().unwrap());
     let mut gateway = rig.run_ready().await;
+    let client = rig.client().await;
+    let target = format!("door/{}", rig.door("Workshop"));
+    client.publish(&format!("verkada/{target}/set"), r#"{"action": "unlock", "id": "x"}"#).await;
+    let result = client.result(&target, "x").await;
+    assert_eq!((&result["outcome"], &result["reason"]), (&"refused".into(), &"journal_unavailable".into()));
     gateway.signal("TERM");
     let ended = gateway.end_within(LIMIT).await;
     assert_eq!(ended.code(), Some(0), "{}", ended.log);
-    assert_eq!(ended.log.matches(" WARN ").count(), 1, "{}", ended.log);
+    assert_eq!(ended.log.matches(" WARN ").count(), 2, "{}", ended.log);
     assert!(ended.log.contains("nothing outlasts a restart"), "{}", ended.log);
+    assert!(ended.log.contains("journal.sqlite (state_dir) cannot be written"), "{}", ended.log);
 }
 
 #[tokio::test]

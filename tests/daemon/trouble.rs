@@ -298,7 +298,8 @@ async fn an_unlock_without_an_answer_is_unknown_and_never_sent_again() {
             (&json!("unknown"), &json!("no_proof")),
             "{name}"
         );
-        assert_eq!(client.outcomes(&target, name), ["accepted", "unknown"]);
+        // The vendor's log may settle it later, by a note.
+        assert_eq!(client.outcomes(&target, name)[..2], ["accepted", "unknown"]);
         client.shows(&format!("verkada/{target}/state"), "None").await;
     }
     let unlocks = seen(&rig.world, Endpoint::AdminUnlock);

@@ -15,9 +15,9 @@ use verkada2mqtt::{
     bridge::{Birth, Bridge, CommandSettings, Input, Memory, Polls, Selection, Settings},
     hass::{Announcer, GatewayFacts, Style, Topics},
     model::{
-        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory, Level,
-        LinkEvent, Message, Now, Outcome, Protocol, Publication, Qos, Reply, Request, Scenario,
-        ScenarioState, Site, Trace, Unlocked,
+        AccessEvent, Action, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
+        JournalEvent, Level, LinkEvent, Message, Now, Outcome, Past, PastCommand, PastEnd, Protocol,
+        Publication, Qos, Record, Reply, Request, Scenario, ScenarioState, Site, Stage, Trace, Unlocked,
     },
 };
 
@@ -153,7 +153,7 @@ pub(crate) fn line(publication: &Publication) -> String {
             word(&json["reason"])
         );
     }
-    if topic.ends_with("/event") {
+    if topic.ends_with("event") {
         return format!("{mark}{topic} {}", word(&json()["event_type"]));
     }
     format!("{mark}{topic} {text}")
@@ -170,7 +170,9 @@ fn is_quiet(topic: &str) -> bool {
     ["doors_confirmed", "lockdown_ready", "lockdown_ready_attributes", "round_trip"].contains(&leaf)
 }
 
-const DIAGNOSTICS: [&str; 9] = [
+const DIAGNOSTICS: [&str; 11] = [
+    "journal_head",
+    "lockdown_alarm_attributes",
     "budget_left",
     "event_lag",
     "key_expires",
@@ -183,6 +185,7 @@ const DIAGNOSTICS: [&str; 9] = [
 ];
 
 /// The core under a fake clock.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Bench {
     pub(crate) bridge: Bridge,
     pub(crate) now: Now,
@@ -194,6 +197,12 @@ pub(crate) struct Bench {
     pub(crate) auto: bool,
     /// Whether the gateway's own diagnostics leave lines.
     pub(crate) diagnostics: bool,
+    /// Everything that was to be written down.
+    pub(crate) records: Vec<Record>,
+    /// Whether it is written at once.
+    pub(crate) journals: bool,
+    /// Whether the books must balance; not after a stop that leaves something to the next run.
+    pub(crate) books_balance: bool,
     /// Calls that wait for their reply.
     pub(crate) open: Vec<Call>,
     /// How many reads were answered.
@@ -228,6 +237,9 @@ impl Bench {
             events: Vec::new(),
             auto: true,
             diagnostics: false,
+            records: Vec::new(),
+            journals: true,
+            books_balance: true,
             open: Vec::new(),
             reads: BTreeMap::new(),
             published: Vec::new(),
@@ -274,6 +286,11 @@ impl Bench {
         self.link(LinkEvent::Message(message));
     }
 
+    /// A command that is fed in another way than by [`Bench::command`].
+    pub(crate) const fn count_command(&mut self) {
+        self.fed += 1;
+    }
+
     pub(crate) fn message(&self, topic: &str, payload: &str) -> Message {
         Message {
             topic: topic.to_owned(),
@@ -306,6 +323,57 @@ impl Bench {
         next.scenarios = std::mem::take(&mut self.scenarios);
         next.events = std::mem::take(&mut self.events);
         *self = next;
+    }
+
+    /// What the journal would tell a run that begins `by` later.
+    pub(crate) fn past(&self, by: Duration) -> Past {
+        let mut commands: Vec<PastCommand> = Vec::new();
+        let since = later(self.now, by).utc - jiff::SignedDuration::from_hours(24);
+        for record in &self.records {
+            let Some(id) = record.command.clone().filter(|_| record.at >= since) else { continue };
+            let known = commands.iter_mut().find(|command| command.id == id);
+            match (record.stage, known) {
+                (Stage::Accepted, None) => commands.push(PastCommand {
+                    id,
+                    target: record.target.clone().unwrap(),
+                    action: match record.action.unwrap() {
+                        "unlock" => Action::Unlock,
+                        "activate" => Action::Activate,
+                        "release" => Action::Release,
+                        other => panic!("{other} is no action"),
+                    },
+                    by: record.by.clone(),
+                    received_at: record.received_at.unwrap(),
+                    sending: None,
+                    end: None,
+                    resolved: false,
+                }),
+                (Stage::Sending, Some(command)) => command.sending = Some(record.at),
+                (Stage::Ended, Some(command)) => {
+                    command.end = Some(PastEnd {
+                        at: record.at,
+                        outcome: record.outcome.unwrap(),
+                        reason: record.reason,
+                        text: record.text.clone(),
+                    });
+                }
+                (Stage::Resolved, Some(command)) => command.resolved = true,
+                _ => {}
+            }
+        }
+        Past { commands, replaced: None }
+    }
+
+    /// As [`Bench::restart`], with what the journal tells.
+    pub(crate) fn restart_with_journal(&mut self, settings: Settings, by: Duration) {
+        let past = self.past(by);
+        let records = std::mem::take(&mut self.records);
+        self.restart(settings, by);
+        self.fed +=
+            u64::try_from(past.commands.iter().filter(|command| command.end.is_none()).count()).unwrap();
+        self.bridge.recall(past, self.now);
+        self.records = records;
+        self.drain();
     }
 
     /// Lets time pass, waking the core exactly when it asks for it.
@@ -389,11 +457,25 @@ impl Bench {
                 assert!(call.send_before > self.now.mono, "{call:?} comes too late");
                 self.take(call);
             }
+            moved |= self.keep_journal();
             if !moved {
                 break;
             }
         }
         self.check_books();
+    }
+
+    /// Lets the journal write what there is to write, unless it is held up; returns whether it wrote.
+    fn keep_journal(&mut self) -> bool {
+        let mut newest = None;
+        while let Some(record) = self.bridge.next_record() {
+            newest = Some(record.number);
+            self.records.push(record);
+        }
+        let Some(number) = newest.filter(|_| self.journals) else { return false };
+        let written = JournalEvent::Written { number, head: String::new() };
+        self.bridge.handle(Input::Journal(written), self.now);
+        true
     }
 
     fn take(&mut self, call: Call) {
@@ -424,6 +506,9 @@ impl Bench {
 
     /// Books balance: what came in is what ended plus what is under way.
     fn check_books(&self) {
+        if !self.books_balance {
+            return;
+        }
         let books = self.bridge.status(self.now).books;
         let ended: u64 = OUTCOMES.iter().map(|outcome| books.ended(*outcome)).sum();
         assert_eq!(books.received(), self.fed);

@@ -131,7 +131,8 @@ fn http(section: &mut Section<'_, '_>) -> Http {
     Http { listen }
 }
 
-fn state_dir(root: &mut Section<'_, '_>) -> PathBuf {
+/// Reads the folder for what must outlive a restart.
+pub(super) fn state_dir(root: &mut Section<'_, '_>) -> PathBuf {
     let rule = Rule::of("the absolute path of a folder", secret::path_rule().schema);
     let check = |text: &str| secret::absolute(text).map(|_| text.to_owned());
     root.key(

@@ -125,7 +125,7 @@ impl Key<'_, '_, '_> {
         self.note_default(schema.clone(), &json!(usual));
         let Some(found) = self.take() else { return default };
         let allowed =
-            format!("a whole number with ms, s, m or h, from {least} to {most}, for instance {usual}");
+            format!("a whole number with ms, s, m, h or d, from {least} to {most}, for instance {usual}");
         if let Value::Number(number) = &found.value {
             let cure = format!("if seconds are meant, write {number}s");
             let problem =

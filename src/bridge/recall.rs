@@ -1,0 +1,107 @@
+//! What the journal of an earlier run tells: ids that were used, and commands that nobody saw the end of.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    Bridge,
+    commands::Alarming,
+    report::{Origin, Report},
+};
+use crate::{
+    hass::payload::Verb,
+    model::{Action, Now, Outcome, Past, PastCommand, PastEnd, Reason, ScenarioId, Target},
+};
+
+/// A lockdown that was left behind longer ago is not taken up any more: people will have acted otherwise.
+const RESUMED_FOR: SignedDuration = SignedDuration::from_secs(300);
+
+impl Bridge {
+    /// Takes what the journal tells of earlier runs. To be called once, before any input.
+    pub fn recall(&mut self, past: Past, now: Now) {
+        self.journal_replaced = past.replaced;
+        let newest = newest_of_each(&past.commands);
+        for command in past.commands {
+            self.ids.recall(&command, now);
+            if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
+                let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
+                if let Some(at) = now.mono.checked_sub(age) {
+                    self.commands.recall_activate(scenario, at);
+                }
+            }
+            match &command.end {
+                Some(end) => self.ids.note(&end_of_past(&command, end)),
+                None => self.end_past(&command, &newest, now),
+            }
+        }
+        self.settle(now);
+    }
+
+    /// A command that was under way when an earlier run ended.
+    fn end_past(&mut self, command: &PastCommand, newest: &BTreeMap<ScenarioId, Timestamp>, now: Now) {
+        self.books.receive();
+        let origin = origin_of(command);
+        let end = |outcome, reason, text: &str| {
+            Report::end(&origin, outcome, Some(reason), text.to_owned(), now.utc)
+        };
+        if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
+            let superseded = newest.get(scenario).is_some_and(|at| *at > command.received_at);
+            let young = now.utc.duration_since(command.received_at) < RESUMED_FOR;
+            if superseded {
+                let text = "a newer command for the scenario took its place";
+                self.report(&end(Outcome::Unknown, Reason::Superseded, text), now);
+            } else if young {
+                tracing::warn!(scenario_id = %scenario, id = command.id, "a lockdown that the last run left is taken up");
+                let effects = self.commands.resume(scenario.clone(), origin, now);
+                self.perform(effects, now);
+            } else {
+                let text = "the gateway was away for too long to go on with it";
+                let alarming = Alarming { origin: origin.clone(), cause: text.to_owned(), given_up: true };
+                self.raise(&scenario.clone(), &alarming, now);
+                self.report(&end(Outcome::Failed, Reason::Stopping, text), now);
+            }
+            return;
+        }
+        let report = if command.sending.is_some() {
+            let text =
+                "the gateway ended before it knew whether the vendor had taken it; it is not sent again";
+            end(Outcome::Unknown, Reason::NoProof, text)
+        } else {
+            end(Outcome::Failed, Reason::Stopping, "the gateway ended before it was sent; nothing was sent")
+        };
+        self.report(&report, now);
+    }
+}
+
+/// When the newest command for each scenario was received.
+fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<ScenarioId, Timestamp> {
+    let mut newest = BTreeMap::new();
+    for command in commands {
+        if let Target::Scenario(id) = &command.target {
+            let at = newest.entry(id.clone()).or_insert(command.received_at);
+            *at = command.received_at.max(*at);
+        }
+    }
+    newest
+}
+
+fn origin_of(command: &PastCommand) -> Origin {
+    Origin {
+        target: command.target.clone(),
+        verb: Some(match command.action {
+            Action::Unlock => Verb::Unlock,
+            Action::Activate => Verb::Activate,
+            Action::Release => Verb::Release,
+        }),
+        passed: true,
+        id: Some(command.id.clone()),
+        by: command.by.clone(),
+        received_at: command.received_at,
+        response: None,
+    }
+}
+
+fn end_of_past(command: &PastCommand, end: &PastEnd) -> Report {
+    Report::end(&origin_of(command), end.outcome, end.reason, end.text.clone(), end.at)
+}

@@ -1,0 +1,242 @@
+//! The connection that carries only scenarios: a lockdown comes through when the main one is busy, cut or away.
+
+use std::time::Instant;
+
+use verkada2mqtt::{
+    bridge::Input,
+    hass::Style,
+    model::{Answer, JournalEvent, LinkEvent, Message, Outcome, Protocol, Receipt},
+};
+
+use super::{
+    Bench, active,
+    bench::{ms, secs, settings},
+};
+
+fn securing(bench: &mut Bench, event: LinkEvent) {
+    bench.input(Input::Securing(event));
+}
+
+/// A session of the securing connection that is proven.
+fn join(bench: &mut Bench) {
+    securing(bench, LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+    securing(bench, LinkEvent::Proven);
+    bench.take_log();
+}
+
+fn resume(bench: &mut Bench, heard_at: Option<Instant>) {
+    securing(bench, LinkEvent::Resumed { protocol: Protocol::V5, heard_at });
+}
+
+/// Feeds a message that counts, or a copy that does not.
+fn feed(bench: &mut Bench, payload: &str, counts: bool, change: impl FnOnce(&mut Message)) {
+    let mut message = bench.message("verkada/scenario/s-1/set", payload);
+    change(&mut message);
+    if counts {
+        bench.count_command();
+    }
+    securing(bench, LinkEvent::Message(message));
+}
+
+/// What the broker kept comes before any heartbeat.
+const fn kept(message: &mut Message) {
+    message.echo_sent_at = None;
+}
+
+fn sent(bench: &mut Bench) -> usize {
+    bench.take_log().iter().filter(|line| line.starts_with(">activate")).count()
+}
+
+fn last(bench: &Bench) -> (String, String) {
+    let result = bench.last_result();
+    (result["outcome"].as_str().unwrap().to_owned(), result["reason"].as_str().unwrap_or("-").to_owned())
+}
+
+#[test]
+fn a_lockdown_is_executed_once_whichever_connection_brings_it_first() {
+    for payload in ["ON", r#"{"action":"ON","id":"x"}"#] {
+        let mut bench = Bench::settled();
+        join(&mut bench);
+        feed(&mut bench, payload, true, |_| {});
+        assert_eq!(sent(&mut bench), 1);
+        let copy = bench.message("verkada/scenario/s-1/set", payload);
+        bench.link(LinkEvent::Message(copy));
+        bench.expect(&[]);
+
+        let mut bench = Bench::settled();
+        join(&mut bench);
+        bench.command("scenario/s-1", payload);
+        assert_eq!(sent(&mut bench), 1);
+        feed(&mut bench, payload, false, |_| {});
+        bench.expect(&[]);
+        assert_eq!(bench.bridge.status(bench.now).books.received(), 1);
+    }
+}
+
+#[test]
+fn a_lockdown_comes_through_while_the_main_connection_is_cut() {
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    bench.link(LinkEvent::Down("cut".to_owned()));
+    feed(&mut bench, "ON", true, |_| {});
+    assert_eq!(sent(&mut bench), 1);
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.expect(&[]);
+    bench.join();
+    let log = bench.take_log();
+    let result = "!scenario/s-1/result activate done -".to_owned();
+    assert!(log.contains(&result), "what came of it is told once there is somebody to tell: {log:?}");
+}
+
+#[test]
+fn what_opens_is_left_to_the_main_connection() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    join(&mut bench);
+    feed(&mut bench, "OFF", false, |_| {});
+    bench.expect(&[]);
+    bench.command("scenario/s-1", "OFF");
+    assert!(bench.take_log().contains(&">release s-1".to_owned()));
+    let mut message = bench.message("verkada/door/d-1/set", "UNLOCK");
+    message.payload = "UNLOCK".into();
+    securing(&mut bench, LinkEvent::Message(message));
+    bench.expect(&[]);
+}
+
+#[test]
+fn a_lockdown_that_the_broker_kept_is_taken_if_it_can_be_a_minute_old_at_most() {
+    for (heard, outcome) in
+        [(Some(secs(60)), None), (Some(ms(60_001)), Some("refused")), (None, Some("refused"))]
+    {
+        let mut bench = Bench::settled();
+        let heard_at = heard.map(|ago| bench.now.mono.checked_sub(ago).unwrap());
+        resume(&mut bench, heard_at);
+        feed(&mut bench, "ON", true, kept);
+        if outcome.is_none() {
+            assert_eq!(sent(&mut bench), 1, "{heard:?}");
+            continue;
+        }
+        assert_eq!(sent(&mut bench), 0, "{heard:?}");
+        assert_eq!(last(&bench), ("refused".to_owned(), "resumed_session".to_owned()));
+        assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("ON"), "somebody has to know");
+    }
+}
+
+#[test]
+fn a_release_that_the_broker_kept_is_never_executed() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    let heard_at = bench.now.mono.checked_sub(secs(1));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "OFF", true, kept);
+    assert_eq!(last(&bench), ("refused".to_owned(), "resumed_session".to_owned()));
+    assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("OFF"));
+    bench.run(secs(5));
+    assert!(bench.open.is_empty());
+    bench.take_log();
+    // One that the main connection had brought is known already.
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    bench.command("scenario/s-1", "OFF");
+    bench.take_log();
+    let heard_at = bench.now.mono.checked_sub(secs(1));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "OFF", false, kept);
+    bench.expect(&[]);
+}
+
+#[test]
+fn what_the_main_connection_brought_meanwhile_is_not_taken_on_again() {
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    securing(&mut bench, LinkEvent::Down("cut".to_owned()));
+    bench.command("scenario/s-1", "ON");
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.run(secs(5));
+    bench.command("scenario/s-1", "OFF");
+    active(&mut bench, false);
+    bench.answer("release s-1", Ok(Answer::Taken));
+    bench.run(secs(40));
+    bench.take_log();
+    let heard_at = bench.now.mono.checked_sub(secs(46));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "ON", false, kept);
+    assert_eq!(sent(&mut bench), 0, "the lockdown was released since");
+}
+
+#[test]
+fn what_the_broker_delivers_again_after_a_crash_is_not_taken_on_again() {
+    let mut bench = Bench::settled();
+    bench.command("scenario/s-1", "ON");
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.run(secs(1));
+    bench.command("scenario/s-1", "OFF");
+    active(&mut bench, false);
+    bench.answer("release s-1", Ok(Answer::Taken));
+    bench.take_log();
+    bench.restart_with_journal(settings(Style::Device), secs(20));
+    bench.join();
+    bench.take_log();
+    let heard_at = bench.now.mono.checked_sub(secs(22));
+    resume(&mut bench, heard_at);
+    let again = |message: &mut Message| {
+        kept(message);
+        message.dup = true;
+    };
+    feed(&mut bench, "ON", false, again);
+    assert_eq!(sent(&mut bench), 0);
+    // One that was not taken on before is.
+    feed(&mut bench, r#"{"action":"ON","id":"new"}"#, true, again);
+    assert_eq!(sent(&mut bench), 1);
+}
+
+#[test]
+fn a_message_is_acknowledged_once_what_came_of_it_is_durable() {
+    let receipt = |packet| Receipt { epoch: 1, packet };
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    bench.journals = false;
+    let message = bench.message("verkada/scenario/s-1/set", "ON");
+    bench.count_command();
+    securing(&mut bench, LinkEvent::Waiting(message, receipt(7)));
+    assert_eq!(sent(&mut bench), 1, "the lockdown itself waits for nothing");
+    assert_eq!(bench.bridge.next_receipt(), None);
+    let number = bench.records.last().unwrap().number;
+    bench.input(Input::Journal(JournalEvent::Written { number, head: "aa".to_owned() }));
+    assert_eq!(bench.bridge.next_receipt(), Some(receipt(7)));
+    assert_eq!(bench.bridge.next_receipt(), None);
+    // Where nothing can be written, the broker must not hold it back for ever.
+    let message = bench.message("verkada/scenario/s-1/set", r#"{"action":"ON","id":"y"}"#);
+    bench.count_command();
+    securing(&mut bench, LinkEvent::Waiting(message, receipt(8)));
+    assert_eq!(bench.bridge.next_receipt(), None);
+    bench.input(Input::Journal(JournalEvent::Broken("no space".to_owned())));
+    assert_eq!(bench.bridge.next_receipt(), Some(receipt(8)));
+    bench.take_log();
+}
+
+#[test]
+fn scenarios_are_available_while_either_connection_is_proven_and_doors_with_the_main_one() {
+    let availability = |bench: &Bench| {
+        ["door/d-1/availability", "scenario/s-1/availability"].map(|topic| bench.held(topic).unwrap())
+    };
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    assert_eq!(availability(&bench), ["online", "online"]);
+    bench.link(LinkEvent::Unproven("the broker is stalled".to_owned()));
+    bench.run(secs(11));
+    assert_eq!(availability(&bench), ["offline", "online"]);
+    securing(&mut bench, LinkEvent::Unproven("the broker is stalled".to_owned()));
+    bench.run(secs(9));
+    assert_eq!(availability(&bench), ["offline", "online"], "a short while is forgiven");
+    bench.run(secs(2));
+    assert_eq!(availability(&bench), ["offline", "offline"]);
+    bench.link(LinkEvent::Proven);
+    assert_eq!(availability(&bench), ["online", "online"]);
+    let problem = bench.held("bridge/problem").unwrap();
+    assert!(problem.starts_with("a lockdown has no connection of its own"), "{problem}");
+    securing(&mut bench, LinkEvent::Proven);
+    assert_eq!(bench.held("bridge/problem").as_deref(), Some("None"));
+    assert_eq!(bench.bridge.status(bench.now).books.ended(Outcome::Done), 0);
+    bench.take_log();
+}
