@@ -218,7 +218,7 @@ fn run_demo(demo: &Demo) -> Result<ExitCode, Failure> {
     let settings = demo::Settings { port: demo.port, size: size(demo.doors, demo.scenarios) };
     let mut signals = signals::listen()?;
     block_on(async move {
-        demo::run(settings, &log, &mut signals).await.map_err(|error| Failure::new(&error))?;
+        Box::pin(demo::run(settings, &log, &mut signals)).await.map_err(|error| Failure::new(&error))?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -4,6 +4,8 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/drill.rs"]
+mod drill;
 #[path = "bridge/gateway.rs"]
 mod gateway;
 #[path = "support/log.rs"]
@@ -11,6 +13,8 @@ mod log;
 #[cfg(test)]
 #[path = "bridge/memory.rs"]
 mod memory;
+#[path = "bridge/readiness.rs"]
+mod readiness;
 #[path = "bridge/staleness.rs"]
 mod staleness;
 #[path = "bridge/truth.rs"]
@@ -1047,7 +1051,10 @@ fn what_is_active_already_is_looked_at_and_not_sent() {
         "!scenario/s-1/result activate done -",
         "=scenario/s-1/attributes ACTIVE done",
     ]);
-    assert_eq!(bench.last_result()["message"], "the scenario was activated already; nothing was sent");
+    assert_eq!(
+        bench.last_result()["message"],
+        "the scenario was activated already; nothing was sent; 0 of 1 doors are confirmed locked so far"
+    );
     // Where the look shows something else, it is sent.
     active(&mut bench, false);
     bench.command("scenario/s-1", "ON");
@@ -1720,7 +1727,7 @@ fn both_styles_announce_the_same_entities() {
         .collect();
     let component: BTreeSet<String> = discovery(Style::Component).values().map(unique).collect();
     assert_eq!(device, component);
-    assert_eq!(device.len(), 15 + 2 * 6 + 2 + 2);
+    assert_eq!(device.len(), 17 + 2 * 6 + 2 * 3 + 2);
 }
 
 /// Only known keys, and no null but a name.
@@ -1775,7 +1782,9 @@ fn check_entity(topic: &str, platform: &str, entity: &Value) {
             "state_topic",
         ],
         "button" => &["command_template", "command_topic", "device_class", "payload_press", "retain"],
-        "binary_sensor" => &["device_class", "payload_off", "payload_on", "state_topic"],
+        "binary_sensor" => {
+            &["device_class", "json_attributes_topic", "payload_off", "payload_on", "state_topic"]
+        }
         "event" => &["event_types", "state_topic"],
         "sensor" => &[
             "device_class",
@@ -1885,7 +1894,7 @@ proptest! {
             }
             let config: Value = serde_json::from_slice(&publication.payload).unwrap();
             check_config(&publication.topic, &config);
-            prop_assert!(publication.payload.len() <= 16 * 1024);
+            prop_assert!(publication.payload.len() <= 32 * 1024);
             let components = config["components"].as_object();
             let all = components.map_or_else(|| vec![&config], |all| all.values().collect());
             for entity in all {
@@ -1893,7 +1902,7 @@ proptest! {
                 prop_assert!(entities.insert(entity["default_entity_id"].to_string()), "{}", entity["default_entity_id"]);
             }
         }
-        prop_assert_eq!(entities.len(), 2 * (15 + 6 * doors.len() + scenarios.len()));
+        prop_assert_eq!(entities.len(), 2 * (17 + 6 * doors.len() + 3 * scenarios.len()));
         for publication in &bench.published {
             let topic = &publication.topic;
             prop_assert!(topic.len() <= 200 && !topic.contains(['+', '#']) && !topic.chars().any(char::is_control));

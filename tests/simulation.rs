@@ -22,8 +22,8 @@ use verkada2mqtt::{
     bridge::{Bridge, Input},
     hass::Style,
     model::{
-        AccessEvent, Answer, Call, CallId, Door, EventKind, EventPage, Fault, LinkEvent, Message, Now,
-        Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario, ScenarioState,
+        AccessEvent, Answer, Call, CallId, Door, Drilled, EventKind, EventPage, Fault, LinkEvent, Message,
+        Now, Outcome, PageToken, Protocol, Publication, Push, Reply, Request, Scenario, ScenarioState,
     },
     rng::Rng,
 };
@@ -457,7 +457,7 @@ impl World {
             0..5 => {
                 (format!("door/{}", self.pick(&DOORS)), &["UNLOCK", "UNLOCK", "UNLOCK", "LOCK", "nonsense"])
             }
-            5..9 => (format!("scenario/{}", self.pick(&SCENARIOS[..2])), &["ON", "ON", "OFF"]),
+            5..9 => (format!("scenario/{}", self.pick(&SCENARIOS[..2])), &["ON", "ON", "OFF", "DRILL"]),
             _ => ("door/nobody".to_owned(), &["UNLOCK"]),
         };
         let word = self.pick(words);
@@ -482,7 +482,7 @@ impl World {
         };
         let mut message = self.message(format!("verkada/{target}/set"), &payload, age);
         message.retain = self.rng.one_in(12);
-        let opens = word != "ON";
+        let opens = !["ON", "DRILL"].contains(&word);
         let limit = if opens { secs(10) } else { secs(60) };
         let own = if stamped { issued_age } else { Duration::ZERO };
         let deadline = (message.received_at + limit).checked_sub(own).unwrap();
@@ -565,6 +565,12 @@ impl World {
                 Answer::Doors(inventory(listed))
             }
             Request::ListScenarios => Answer::Scenarios(inventory(self.scenarios())),
+            Request::Drill => Answer::Drilled(Drilled {
+                scenarios: inventory(self.scenarios()),
+                aside: Duration::ZERO,
+                sent_at: self.now.mono,
+                answered_at: self.now.mono,
+            }),
             Request::ReadEvents { since, page } => self.page(*since, page.as_ref()),
             Request::Unlock { door } => {
                 self.count_execution(call.id);
@@ -881,7 +887,9 @@ impl World {
             if action == "activate" {
                 self.last_activate = self.sequence;
             }
-            self.current.insert(target.clone(), id.clone());
+            if action != "drill" {
+                self.current.insert(target.clone(), id.clone());
+            }
             let accepted = Accepted {
                 target,
                 action,
@@ -898,7 +906,7 @@ impl World {
         {
             let accepted = accepted_of(&self.accepted, &id);
             self.must(accepted.ended.is_none(), || format!("{id} ended twice: {accepted:?}, then {result}"));
-            if result["outcome"] == "done" && accepted.action != "unlock" {
+            if result["outcome"] == "done" && ["activate", "release"].contains(&accepted.action.as_str()) {
                 let scenario = accepted.target.trim_start_matches("scenario/");
                 let activate = accepted.action == "activate";
                 let times = if activate { &self.vendor.last_active } else { &self.vendor.last_inactive };
@@ -915,7 +923,9 @@ impl World {
         let target = match &call.request {
             Request::Unlock { door } => format!("door/{door}"),
             Request::Activate { scenario } | Request::Release { scenario } => format!("scenario/{scenario}"),
-            Request::ListDoors | Request::ListScenarios | Request::ReadEvents { .. } => return None,
+            Request::ListDoors | Request::ListScenarios | Request::ReadEvents { .. } | Request::Drill => {
+                return None;
+            }
         };
         let id = self.current.get(&target).cloned();
         self.must(id.is_some(), || format!("nobody asked for {:?}", call.request));
@@ -1014,8 +1024,8 @@ impl World {
         self.must(self.calls.len() <= 3, || "calls without replies".to_owned());
         let before = self.publications;
         self.run_until(self.now.mono + secs(59));
-        // Once a minute: the last reading, the lag of events, the requests left.
-        self.must(self.publications <= before + 3, || "a quiet world is published about".to_owned());
+        // Once a minute: the last reading, the lag of events, the requests left, the last round trip.
+        self.must(self.publications <= before + 4, || "a quiet world is published about".to_owned());
         for publication in std::mem::take(&mut self.broker.pipe) {
             hold(&mut self.broker.retained, &publication);
         }
@@ -1154,6 +1164,7 @@ fn same_object(a: &Request, b: &Request) -> bool {
     let key = |request: &Request| match request {
         Request::ListDoors => "doors".to_owned(),
         Request::ListScenarios => "scenarios".to_owned(),
+        Request::Drill => "drill".to_owned(),
         Request::ReadEvents { since, .. } => format!("events {since}"),
         Request::Unlock { door } => format!("door {door}"),
         Request::Activate { scenario } | Request::Release { scenario } => format!("scenario {scenario}"),

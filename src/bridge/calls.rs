@@ -23,6 +23,7 @@ pub(super) enum Pending {
     Late,
     Unlock(DoorId),
     Scenario(ScenarioId),
+    Drill,
 }
 
 impl Bridge {
@@ -32,7 +33,11 @@ impl Bridge {
         let id = self.reserve(lane, now)?;
         let send_before = self.commands.start_scenario(&scenario, id)?;
         self.scenarios.note_act(&scenario, id);
+        if action == Action::Activate {
+            self.scenarios.note_activate(&scenario, now);
+        }
         self.calls.insert(id, Pending::Scenario(scenario.clone()));
+        self.readiness.begin(id, now);
         let request = if action == Action::Activate {
             Request::Activate { scenario }
         } else {
@@ -55,6 +60,9 @@ impl Bridge {
         }
         let (id, request, pending) = if let Some((list, lane)) = self.poller.next_due(now) {
             let id = self.reserve(lane, now)?;
+            if list == List::Scenarios {
+                self.readiness.begin(id, now);
+            }
             (id, self.poller.start(list, id, now), Pending::Read(list))
         } else if self.poller.is_late_due(now) {
             let id = self.reserve(Lane::Poll, now)?;
@@ -67,7 +75,7 @@ impl Bridge {
     }
 
     /// Takes a share of the budget, if the lane has one at once.
-    fn reserve(&mut self, lane: Lane, now: Now) -> Option<CallId> {
+    pub(super) fn reserve(&mut self, lane: Lane, now: Now) -> Option<CallId> {
         if self.budget.free_at(lane, now.mono) > now.mono {
             return None;
         }
@@ -78,15 +86,18 @@ impl Bridge {
 
     pub(super) fn take_reply(&mut self, reply: Reply, now: Now) {
         self.budget.charge(reply.requests.saturating_sub(1), now.mono);
+        self.readiness.end(reply.id, reply.result.is_ok(), now);
         let Some(pending) = self.calls.remove(&reply.id) else { return };
         let misfit = || Fault::Malformed(Trace::new("the answer does not fit the request"));
         match pending {
             Pending::Unlock(door) => {
                 let result = reply.result.and_then(|answer| match answer {
                     Answer::Unlocked(unlocked) => Ok(unlocked),
-                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Events(_) | Answer::Taken => {
-                        Err(misfit())
-                    }
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Events(_)
+                    | Answer::Drilled(_)
+                    | Answer::Taken => Err(misfit()),
                 });
                 let effects = self.commands.finish_unlock(&door, result, now);
                 self.perform(effects, now);
@@ -94,12 +105,26 @@ impl Bridge {
             Pending::Scenario(scenario) => {
                 let result = reply.result.and_then(|answer| match answer {
                     Answer::Taken => Ok(()),
-                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Events(_) | Answer::Unlocked(_) => {
-                        Err(misfit())
-                    }
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Events(_)
+                    | Answer::Drilled(_)
+                    | Answer::Unlocked(_) => Err(misfit()),
                 });
+                self.readiness.note_act(result.as_ref().copied(), now);
                 let effects = self.commands.finish_scenario(&scenario, reply.id, result, now);
                 self.perform(effects, now);
+            }
+            Pending::Drill => {
+                let result = reply.result.and_then(|answer| match answer {
+                    Answer::Drilled(drilled) => Ok(drilled),
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Events(_)
+                    | Answer::Unlocked(_)
+                    | Answer::Taken => Err(misfit()),
+                });
+                self.finish_drill(reply.id, result, now);
             }
             Pending::Late => {
                 if let Err(Fault::RateLimited { after, .. }) = &reply.result {
@@ -107,9 +132,11 @@ impl Bridge {
                 }
                 let page = reply.result.and_then(|answer| match answer {
                     Answer::Events(page) => Ok(page),
-                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Unlocked(_) | Answer::Taken => {
-                        Err(misfit())
-                    }
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Unlocked(_)
+                    | Answer::Drilled(_)
+                    | Answer::Taken => Err(misfit()),
                 });
                 for event in self.poller.take_late(page, now) {
                     self.learn(&event, now);
@@ -160,6 +187,7 @@ impl Bridge {
                 | Answer::Scenarios(_)
                 | Answer::Events(_)
                 | Answer::Unlocked(_)
+                | Answer::Drilled(_)
                 | Answer::Taken,
             ) => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
         }
@@ -261,7 +289,7 @@ impl Bridge {
     pub(super) fn perform(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
-                Effect::Report(report) => self.report(&report, now),
+                Effect::Report(report) => self.report(&self.with_tally(report), now),
                 Effect::ReadScenarios(at) => self.poller.hurry(List::Scenarios, at),
                 Effect::ReadEvents(at) => self.poller.hurry(List::Events, at),
                 Effect::Unlocking(door) => self.doors.unlocking(&door, now),

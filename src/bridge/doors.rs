@@ -11,6 +11,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
+    confirmation::Window,
     position::Standing,
     problems::{Alarm, Problem, Problems},
     roster::Roster,
@@ -184,6 +185,8 @@ pub(super) struct Record {
     pub(super) last_event: Option<LastEvent>,
     choices: Choices,
     proof: Option<(Proof, Timestamp)>,
+    /// The newest lockdown event of it.
+    lockdown: Option<Timestamp>,
     standing: Standing,
     /// When it was last opened.
     opened: Option<Timestamp>,
@@ -209,6 +212,9 @@ pub(super) struct Record {
 #[derive(Debug, PartialEq, Eq)]
 struct Face {
     shown: Shown,
+    /// What confirms the door of an active scenario, also where it changes nothing else.
+    proof: Option<(Proof, Timestamp)>,
+    lockdown: Option<Timestamp>,
     position: Option<(Position, Timestamp)>,
     problems: [Option<bool>; 4],
     last_event: Option<LastEvent>,
@@ -253,6 +259,22 @@ impl Record {
         self.covered.iter().flat_map(|coverage| &coverage.by)
     }
 
+    /// Whether evidence shows that a scenario locked it, and nothing newer says the contrary.
+    fn confirms(&self, window: Window) -> bool {
+        let lockdown = self.lockdown.filter(|at| *at >= window.lockdown);
+        let locked = match self.proof {
+            Some((Proof::Locked, at)) if at > window.locked => Some(at),
+            Some((Proof::Locked | Proof::Unlocked | Proof::Moved, _)) | None => None,
+        };
+        let Some(newest) = lockdown.max(locked) else { return false };
+        let contrary = match self.proof {
+            Some((Proof::Unlocked | Proof::Moved, at)) => at >= newest,
+            Some((Proof::Locked, _)) | None => false,
+        };
+        let let_in = self.unlocking.is_some() || self.overlay.is_some() || self.guess().is_some();
+        !contrary && !let_in
+    }
+
     /// What its own events tell of a problem. Nothing holds a door open of which it is not known whether it is open.
     fn problem(&self, problem: Problem) -> Option<bool> {
         let on = self.problems.is_on(problem);
@@ -265,6 +287,8 @@ impl Record {
     fn face(&self) -> Face {
         Face {
             shown: self.shown(),
+            proof: self.proof,
+            lockdown: self.lockdown,
             position: self.position(),
             problems: Problem::ALL.map(|problem| self.problem(problem)),
             last_event: self.last_event.clone(),
@@ -288,6 +312,9 @@ impl Record {
         self.tells_fire |= matches!(event.kind, EventKind::FireTriggered | EventKind::FireReleased);
         if let Some(proof) = Proof::of(event.kind).filter(|_| !void) {
             self.prove(proof, at);
+        }
+        if event.kind == EventKind::Lockdown {
+            self.lockdown = self.lockdown.max(Some(at));
         }
         if matches!(event.kind, EventKind::Unlocked | EventKind::Locked) {
             self.speaks_since = Some(self.speaks_since.map_or(at, |known| known.min(at)));
@@ -483,6 +510,16 @@ impl Doors {
         std::mem::take(&mut self.gone)
     }
 
+    /// Whether evidence shows that a scenario locked the door, listed or not.
+    pub(super) fn confirms(&self, id: &DoorId, window: Window) -> bool {
+        self.records.get(id).is_some_and(|record| record.confirms(window))
+    }
+
+    /// The active scenarios that lock the door, listed or not.
+    pub(super) fn covering(&self, id: &DoorId) -> impl Iterator<Item = &ScenarioId> {
+        self.covered.get(id).into_iter().flat_map(|coverage| &coverage.by)
+    }
+
     /// All doors may look different: what carries their evidence went stale or came back.
     pub(super) fn touch_all(&mut self) {
         self.changed.extend(self.records.keys().cloned());
@@ -656,7 +693,11 @@ impl Doors {
     /// The events that carry the evidence cannot be read: what they proved earlier is no longer shown.
     pub(super) fn forget_evidence(&mut self) {
         for (id, record) in &mut self.records {
-            if record.proof.take().is_some() | record.standing.forget() | record.problems.forget() {
+            if record.proof.take().is_some()
+                | record.lockdown.take().is_some()
+                | record.standing.forget()
+                | record.problems.forget()
+            {
                 self.changed.insert(id.clone());
             }
         }

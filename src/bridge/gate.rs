@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use super::settings::{CommandSettings, DoorSettings};
 use crate::{
     hass::payload::{Malformed, Order, Verb},
-    model::{Action, Door, Message, Now, Outcome, Reason},
+    model::{Action, Door, Intent, Message, Now, Outcome, Reason},
 };
 
 /// An opening command runs only if a heartbeat sent less than this ago had come back before it.
@@ -41,7 +41,7 @@ pub(super) enum TargetFacts<'a> {
 /// A command that passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Passed {
-    pub(super) action: Action,
+    pub(super) intent: Intent,
     pub(super) order: Order,
     /// The moment from which it is too old to be sent.
     pub(super) deadline: Instant,
@@ -82,21 +82,22 @@ pub(super) fn judge(
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
-    let Some(action) = action(order.verb) else {
+    let Some(intent) = intent(order.verb) else {
         let text = "the vendor has no lock command: the door locks by itself when its unlock time ends";
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
-    judge_allowed(action, facts)?;
-    let deadline = judge_age(action, &order, message, facts.allowed, now)?;
-    Ok(Passed { action, order, deadline })
+    judge_allowed(intent.judged_as(), facts)?;
+    let deadline = judge_age(intent.judged_as(), &order, message, facts.allowed, now)?;
+    Ok(Passed { intent, order, deadline })
 }
 
-/// What the vendor can be asked for; it has no command to lock.
-pub(super) const fn action(verb: Verb) -> Option<Action> {
+/// What can be done about a verb; the vendor has no command to lock.
+pub(super) const fn intent(verb: Verb) -> Option<Intent> {
     match verb {
-        Verb::Unlock => Some(Action::Unlock),
-        Verb::Activate => Some(Action::Activate),
-        Verb::Release => Some(Action::Release),
+        Verb::Unlock => Some(Intent::Act(Action::Unlock)),
+        Verb::Activate => Some(Intent::Act(Action::Activate)),
+        Verb::Release => Some(Intent::Act(Action::Release)),
+        Verb::Drill => Some(Intent::Drill),
         Verb::Lock => None,
     }
 }
@@ -109,7 +110,9 @@ pub(super) fn max_age(action: Action, allowed: &CommandSettings) -> Duration {
 /// The broker forwarded the message after the newest heartbeat whose echo came before it, and not before the session
 /// began: that bounds its age on any broker.
 fn judge_link(message: &Message, order: Option<&Order>, facts: &Facts<'_>) -> Result<(), Refusal> {
-    let secures = order.is_some_and(|order| order.verb == Verb::Activate);
+    let secures = order
+        .and_then(|order| intent(order.verb))
+        .is_some_and(|intent| intent.judged_as() == Action::Activate);
     let proof = if secures { message.echo_sent_at.or(facts.session_since) } else { message.echo_sent_at };
     let limit = if secures { ACTIVATE_MAX_AGE } else { FRESH_LINK };
     let Some(proof) = proof else {

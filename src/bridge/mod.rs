@@ -9,8 +9,10 @@ mod budget;
 mod calls;
 mod changeover;
 mod commands;
+mod confirmation;
 mod discovery;
 mod doors;
+mod drill;
 mod gate;
 mod gateway;
 mod ghosts;
@@ -22,6 +24,7 @@ mod problem;
 mod problems;
 mod publish;
 mod quiet;
+mod readiness;
 mod register;
 mod report;
 mod retained;
@@ -39,6 +42,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 
 use self::{
     admission::{Ids, Rates},
@@ -47,10 +51,12 @@ use self::{
     calls::Pending,
     commands::Commands,
     doors::Doors,
+    drill::Drills,
     gateway::Gateway,
     ghosts::Ghosts,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
+    readiness::Readiness,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
     webhooks::{Reliance, Webhooks},
@@ -88,6 +94,8 @@ pub enum Input {
     Push(Push),
     /// The session token may have changed.
     Token(TokenState),
+    /// An answer of the vendor told its time: by how much its clock is ahead of ours.
+    VendorClock(SignedDuration),
     /// The gateway is to stop: nothing new is taken on.
     Stop,
 }
@@ -179,6 +187,8 @@ pub struct Bridge {
     doors: Doors,
     scenarios: Scenarios,
     commands: Commands,
+    drills: Drills,
+    readiness: Readiness,
     ids: Ids,
     rates: Rates,
     books: Books,
@@ -232,6 +242,8 @@ impl Bridge {
             doors: Doors::new(settings.open_unproven_after),
             scenarios: Scenarios::default(),
             commands: Commands::new(rng.bits()),
+            drills: Drills::default(),
+            readiness: Readiness::new(now),
             ids: Ids::default(),
             rates: Rates::default(),
             books: Books::default(),
@@ -283,10 +295,12 @@ impl Bridge {
             Input::Reply(reply) => self.take_reply(reply, now),
             Input::Push(push) => self.take_push(push, now),
             Input::Token(token) => self.hear_token(token),
+            Input::VendorClock(skew) => self.readiness.note_clock(skew),
             Input::Stop => {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
                 self.perform(effects, now);
+                self.stop_drill(now);
             }
         }
         self.settle(now);
@@ -311,6 +325,7 @@ impl Bridge {
     pub fn abandon(&mut self, now: Now) {
         let effects = self.commands.abandon(now);
         self.perform(effects, now);
+        self.abandon_drill(now);
         self.settle(now);
     }
 
@@ -327,7 +342,7 @@ impl Bridge {
 
     /// Whether no command is under way.
     pub fn is_idle(&self) -> bool {
-        self.commands.count() == 0
+        self.commands.count() == 0 && self.drills.is_idle()
     }
 
     /// The next message to publish, if a session is there to take it. What is said once goes first.
@@ -344,6 +359,7 @@ impl Bridge {
     /// The next call to make, if one is due and the vendor's budget has room for its lane.
     pub fn next_call(&mut self, now: Now) -> Option<Call> {
         self.next_scenario_call(Action::Activate, now)
+            .or_else(|| self.next_drill_call(now))
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_read(now))
@@ -358,16 +374,18 @@ impl Bridge {
     /// after every call of any other method.
     pub fn next_deadline(&self, now: Now) -> Option<(Instant, Wake)> {
         let in_lane = |at: Instant, lane| at.max(self.budget.free_at(lane, now.mono));
-        let commands = self.commands.next_deadlines().map(|(at, lane)| match lane {
-            Some(lane) => (in_lane(at, lane), Wake::Call),
-            None => (at, Wake::Command),
-        });
+        let commands =
+            self.commands.next_deadlines().chain(self.drills.next_deadlines()).map(|(at, lane)| match lane {
+                Some(lane) => (in_lane(at, lane), Wake::Call),
+                None => (at, Wake::Command),
+            });
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven =
             self.link.unproven_since.filter(|_| self.health.commandable).map(|since| since + UNPROVEN_LASTS);
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
+        let stale = stale.chain(self.readiness.next_change(now.mono));
         let stale = stale.map(|at| (at, Wake::Stale));
         commands
             .chain(reads)

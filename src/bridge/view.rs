@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    confirmation::Tally,
     doors::{self, Doors, LastCommand, LastEvent, Lock, Source},
+    drill::LastDrill,
     problems::Problem,
     scenarios,
 };
@@ -110,7 +112,11 @@ pub(super) fn door_attributes(doors: &Doors, door: &Door, record: &doors::Record
 }
 
 /// The attributes of a scenario; names of sites and doors stand in them where the list of doors tells them.
-pub(super) fn scenario_attributes(record: &scenarios::Record, all: &Doors) -> Bytes {
+pub(super) fn scenario_attributes(
+    record: &scenarios::Record,
+    tally: Option<&Tally<'_>>,
+    all: &Doors,
+) -> Bytes {
     let scenario = &record.scenario;
     let state = match &scenario.state {
         ScenarioState::Active => Some("ACTIVE"),
@@ -120,7 +126,7 @@ pub(super) fn scenario_attributes(record: &scenarios::Record, all: &Doors) -> By
     let doors: Vec<&str> = scenario.doors_to_lock.iter().take(MAX_LISTED_DOORS).map(DoorId::as_str).collect();
     let sites = all.site_names();
     let site_name = |id: &SiteId| sites.get(id).copied().and_then(name::shown);
-    bytes_of(&json!({
+    let mut attributes = json!({
         "name": scenario.name.as_deref().and_then(name::shown),
         "type": scenario.kind,
         "vendor_state": state,
@@ -132,7 +138,12 @@ pub(super) fn scenario_attributes(record: &scenarios::Record, all: &Doors) -> By
         "door_names": door_names(&scenario.doors_to_lock, all),
         "doors_to_lock_count": scenario.doors_to_lock.len(),
         "last_command": record.last_command.as_ref().map(command),
-    }))
+        "last_drill": record.last_drill.as_ref().map(drill),
+    });
+    if let Some(attributes) = attributes.as_object_mut() {
+        attributes.extend(Tally::members(tally, all).map(|(member, value)| (member.to_owned(), value)));
+    }
+    bytes_of(&attributes)
 }
 
 /// A time for programs and people: RFC 3339 in UTC, whole milliseconds at most.
@@ -171,6 +182,11 @@ fn last_event(last: &LastEvent) -> Value {
 
 fn command(last: &LastCommand) -> Value {
     json!({ "action": last.action, "outcome": last.outcome, "time": time(last.at) })
+}
+
+fn drill(last: &LastDrill) -> Value {
+    let ms = last.took.and_then(|took| u64::try_from(took.as_millis()).ok());
+    json!({ "time": time(last.at), "outcome": last.outcome.word(), "ms": ms })
 }
 
 fn short(id: &str) -> String {

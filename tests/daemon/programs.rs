@@ -150,6 +150,7 @@ async fn a_check_says_what_is_well() {
 async fn a_check_does_not_disturb_the_running_gateway() {
     let rig = Rig::start().await;
     let gateway = rig.run_ready().await;
+    rig.settled().await;
     let logged = gateway.log().len();
     let before = rig.broker.retained("#");
     assert_eq!(rig.config.run(&["check", "--online"]).await.code(), Some(0));

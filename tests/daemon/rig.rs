@@ -118,6 +118,13 @@ impl Rig {
         eventually(&what, async || (self.retained(topic).as_deref() == Some(payload)).then_some(())).await;
     }
 
+    /// Waits until the broker holds that a lockdown could be started, which is the last thing that a start tells.
+    pub(crate) async fn settled(&self) {
+        let attributes = || self.retained("verkada/bridge/lockdown_ready_attributes");
+        let nothing = |text: String| text.contains("\"missing\":null").then_some(());
+        eventually("a lockdown could be started", async || attributes().and_then(nothing)).await;
+    }
+
     /// The retained payload of a topic.
     pub(crate) fn retained(&self, topic: &str) -> Option<String> {
         let (_, payload) = self.broker.retained(topic).into_iter().next()?;

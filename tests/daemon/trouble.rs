@@ -314,6 +314,7 @@ async fn an_unlock_without_an_answer_is_unknown_and_never_sent_again() {
 async fn a_cut_mqtt_connection_brings_everything_back() {
     let rig = Rig::start().await;
     let gateway = rig.run_ready().await;
+    rig.settled().await;
     let whole = rig.broker.retained("#");
     for round in 0..2 {
         let logged = gateway.log().len();
