@@ -217,7 +217,7 @@ async fn serve(
 ) -> Result<ExitCode, Failure> {
     let mut before = None;
     loop {
-        match app::run(&config, &log, state, &mut signals, &reload).await {
+        match Box::pin(app::run(&config, &log, state, &mut signals, &reload)).await {
             Ok(End::Stopped) => return Ok(ExitCode::SUCCESS),
             Ok(End::Reload(next)) => {
                 log.set(next.log.level);

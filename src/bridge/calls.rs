@@ -144,17 +144,7 @@ impl Bridge {
                 };
                 self.perform(effects, now);
             }
-            Pending::Drill => {
-                let result = reply.result.and_then(|answer| match answer {
-                    Answer::Drilled(drilled) => Ok(drilled),
-                    Answer::Doors(_)
-                    | Answer::Scenarios(_)
-                    | Answer::Events(_)
-                    | Answer::Unlocked(_)
-                    | Answer::Taken => Err(misfit()),
-                });
-                self.finish_drill(reply.id, result, now);
-            }
+            Pending::Drill => self.finish_drill(reply, now),
             Pending::Late => {
                 if let Err(Fault::RateLimited { after, .. }) = &reply.result {
                     self.budget.close(*after, now.mono);

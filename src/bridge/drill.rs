@@ -14,7 +14,8 @@ use super::{
     report::{Origin, Report},
 };
 use crate::model::{
-    Call, CallId, Drilled, Fault, Intent, Lane, Now, Outcome, Reason, Request, ScenarioId, Target,
+    Answer, Call, CallId, Drilled, Fault, Intent, Lane, Now, Outcome, Reason, Reply, Request, ScenarioId,
+    Target, Trace,
 };
 
 /// The least time between two drills.
@@ -153,7 +154,16 @@ impl Bridge {
     }
 
     /// The reply to a drill.
-    pub(super) fn finish_drill(&mut self, call: CallId, result: Result<Drilled, Fault>, now: Now) {
+    pub(super) fn finish_drill(&mut self, reply: Reply, now: Now) {
+        let call = reply.id;
+        let result = reply.result.and_then(|answer| match answer {
+            Answer::Drilled(drilled) => Ok(drilled),
+            Answer::Doors(_)
+            | Answer::Scenarios(_)
+            | Answer::Events(_)
+            | Answer::Unlocked(_)
+            | Answer::Taken => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
+        });
         if let Err(Fault::RateLimited { after, .. }) = &result {
             self.budget.close(*after, now.mono);
         }
