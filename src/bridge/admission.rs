@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{gate::Refusal, report::Report};
-use crate::model::{Action, Now, PastCommand, Reason, Target};
+use crate::model::{Intent, Now, PastCommand, Reason, Target};
 
 /// How long an id is remembered.
 const REMEMBERED: Duration = Duration::from_hours(24);
@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A command that was seen before under the same id.
 #[derive(Debug, Clone)]
 struct Known {
-    action: Action,
+    intent: Intent,
     target: Target,
     at: Instant,
     /// The last thing that was reported of it.
@@ -49,17 +49,18 @@ pub(super) enum Repeat {
 
 impl Ids {
     /// Looks an id up.
-    pub(super) fn check(&mut self, id: &str, action: Action, target: &Target, now: Now) -> Repeat {
+    pub(super) fn check(&mut self, id: &str, intent: impl Into<Intent>, target: &Target, now: Now) -> Repeat {
         self.forget(now.mono);
+        let intent = intent.into();
         match self.known.get(id) {
             None => Repeat::New,
-            Some(known) if known.action == action && known.target == *target => {
+            Some(known) if known.intent == intent && known.target == *target => {
                 Repeat::Same(known.report.clone())
             }
             Some(known) => {
                 let text = format!(
                     "the id was used before to {} {}; every command needs an id of its own",
-                    known.action,
+                    known.intent,
                     known.target.path()
                 );
                 Repeat::Conflict(Refusal::refused(Reason::IdConflict, text))
@@ -68,8 +69,8 @@ impl Ids {
     }
 
     /// Remembers the id of a command that was admitted.
-    pub(super) fn remember(&mut self, id: &str, action: Action, target: &Target, now: Now) {
-        let known = Known { action, target: target.clone(), at: now.mono, report: None };
+    pub(super) fn remember(&mut self, id: &str, intent: impl Into<Intent>, target: &Target, now: Now) {
+        let known = Known { intent: intent.into(), target: target.clone(), at: now.mono, report: None };
         self.known.insert(id.to_owned(), known);
         self.order.push_back((now.mono, id.to_owned()));
         self.forget(now.mono);

@@ -43,6 +43,45 @@ impl fmt::Display for Action {
     }
 }
 
+/// What a command that passed the gate asks for. A drill is no [`Action`], so nothing that acts can be handed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intent {
+    /// Something is to be done.
+    Act(Action),
+    /// The way of an activate is to be tried up to its last step. Nothing is done.
+    Drill,
+}
+
+impl Intent {
+    /// The action by whose rules the gate judges it.
+    pub const fn judged_as(self) -> Action {
+        match self {
+            Self::Act(action) => action,
+            Self::Drill => Action::Activate,
+        }
+    }
+
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Act(action) => action.word(),
+            Self::Drill => "drill",
+        }
+    }
+}
+
+impl From<Action> for Intent {
+    fn from(action: Action) -> Self {
+        Self::Act(action)
+    }
+}
+
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 /// What a command is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {

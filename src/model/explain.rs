@@ -225,8 +225,8 @@ impl Reason {
             ),
             Self::Superseded => (
                 Check::Waiting,
-                &[Expired, Failed, Unknown],
-                "A newer command for the scenario, or a lockdown, took its place.",
+                &[Expired, Failed, Refused, Unknown],
+                "A newer command for the scenario, or a lockdown, took its place; `refused` for a drill while a scenario is being activated.",
                 "none",
             ),
             Self::Unauthorized => (
@@ -267,8 +267,8 @@ impl Reason {
             ),
             Self::NoProof => (
                 Check::Vendor,
-                &[Unknown],
-                "It was sent, and no answer proves either way.",
+                &[Unknown, Failed],
+                "It was sent, and no answer proves either way; `failed` for a drill.",
                 "look at the door",
             ),
             Self::NotConfirmed => (
