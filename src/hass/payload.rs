@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::model::Action;
+
 /// The payload that an availability topic holds when all is well.
 pub const ONLINE: &str = "online";
 /// The payload that an availability topic holds otherwise.
@@ -47,6 +49,16 @@ impl Verb {
             Self::Lock => "lock",
             Self::Activate => "activate",
             Self::Release => "release",
+        }
+    }
+}
+
+impl From<Action> for Verb {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Unlock => Self::Unlock,
+            Action::Activate => Self::Activate,
+            Action::Release => Self::Release,
         }
     }
 }
