@@ -86,7 +86,8 @@ impl Refusal {
 }
 
 /// Judges a command: running, published live, fresh link, well-formed, known target, possible, allowed, code, age. What
-/// follows is judged where it is remembered: repeats, [`judge_lockdown`], equal commands under way, rates.
+/// follows is judged where it is remembered: repeats, [`judge_lockdown`], the journal, equal commands
+/// under way, rates.
 pub(super) fn judge(
     message: &Message,
     order: Result<Order, Malformed>,

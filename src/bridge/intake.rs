@@ -293,7 +293,8 @@ impl Bridge {
         }
     }
 
-    /// The part of the gate that remembers: repeats, lockdowns, equal commands under way, rates. Then the command is taken on.
+    /// The part of the gate that remembers: repeats, lockdowns, the journal, equal commands under way, rates. Then the command
+    /// is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
         origin.passed = true;
         self.judge_repeat(origin, passed.intent, now)?;
@@ -302,12 +303,25 @@ impl Bridge {
             Intent::Drill => return self.admit_drill(origin, passed.deadline, now),
         };
         gate::judge_lockdown(action, &self.facts(&origin.target, Line::Main))?;
+        if action.opens()
+            && let Some(cause) = self.records.broken()
+        {
+            let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
+            return Err(Refusal::refused(Reason::JournalUnavailable, text));
+        }
         let merges = match &origin.target {
             Target::Door(door) => self.commands.merges_unlock(door, now.mono),
             Target::Scenario(scenario) => self.commands.merges_scenario(scenario, action),
         };
         if merges {
-            if let Some(id) = &origin.id {
+            let within = self.merge_rates.admit(&origin.target, now.mono);
+            // A lockdown that is under way is never told to be refused; beyond the rate its id is not remembered, and a
+            // repeat is merged again.
+            let is_counted = within.is_ok();
+            if action.opens() {
+                within?;
+            }
+            if let Some(id) = origin.id.as_ref().filter(|_| is_counted) {
                 self.ids.remember(id, action, &origin.target, now);
             }
             let text = "an equal command is under way; its result counts for this one too";
@@ -319,12 +333,6 @@ impl Bridge {
             }
             Target::Scenario(_) | Target::Door(_) => None,
         };
-        if action.opens()
-            && let Some(cause) = self.records.broken()
-        {
-            let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
-            return Err(Refusal::refused(Reason::JournalUnavailable, text));
-        }
         // An activate is never held back, unless it only asks for a look at what is active already.
         if action.opens() || believed == Some(ScenarioState::Active) {
             self.rates.admit(&origin.target, now.mono)?;

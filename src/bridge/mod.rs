@@ -213,6 +213,8 @@ pub struct Bridge {
     journal_replaced: Option<String>,
     ids: Ids,
     rates: Rates,
+    /// Of commands that were merged with one under way.
+    merge_rates: Rates,
     flood: Flood,
     codes: Codes,
     books: Books,
@@ -280,6 +282,7 @@ impl Bridge {
             journal_replaced: None,
             ids: Ids::default(),
             rates: Rates::default(),
+            merge_rates: Rates::default(),
             flood: Flood::default(),
             codes: Codes::new(seed, now.utc),
             books: Books::default(),

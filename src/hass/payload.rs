@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::model::{Action, Intent};
+
 /// The payload that an availability topic holds when all is well.
 pub const ONLINE: &str = "online";
 /// The payload that an availability topic holds otherwise.
@@ -50,6 +52,25 @@ impl Verb {
             Self::Activate => "activate",
             Self::Release => "release",
             Self::Drill => "drill",
+        }
+    }
+}
+
+impl From<Intent> for Verb {
+    fn from(intent: Intent) -> Self {
+        match intent {
+            Intent::Act(action) => action.into(),
+            Intent::Drill => Self::Drill,
+        }
+    }
+}
+
+impl From<Action> for Verb {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Unlock => Self::Unlock,
+            Action::Activate => Self::Activate,
+            Action::Release => Self::Release,
         }
     }
 }

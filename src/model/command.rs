@@ -179,10 +179,10 @@ pub enum Reason {
     IdConflict,
     /// A scenario that locks the door is active, or is being activated.
     LockdownActive,
-    /// An equal command is under way.
-    Merged,
     /// The journal cannot be written, and nothing opens without a record.
     JournalUnavailable,
+    /// An equal command is under way.
+    Merged,
     /// Too many commands for this door or scenario, or in all.
     RateLimited,
     /// The sum of a second's refusals beyond those that were answered one by one.
@@ -228,8 +228,8 @@ impl Reason {
         Self::Duplicate,
         Self::IdConflict,
         Self::LockdownActive,
-        Self::Merged,
         Self::JournalUnavailable,
+        Self::Merged,
         Self::RateLimited,
         Self::Flood,
         Self::Superseded,
@@ -264,8 +264,8 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::IdConflict => "id_conflict",
             Self::LockdownActive => "lockdown_active",
-            Self::Merged => "merged",
             Self::JournalUnavailable => "journal_unavailable",
+            Self::Merged => "merged",
             Self::RateLimited => "rate_limited",
             Self::Flood => "flood",
             Self::Superseded => "superseded",
