@@ -17,7 +17,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, Message, Now, Outcome, Reason, ScenarioState, Target, Turn},
+    model::{Action, Message, Now, Outcome, Reason, ScenarioId, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -141,7 +141,7 @@ impl Bridge {
         };
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
-        let passed = gate::judge(message, order, &self.facts(&origin.target, line), now);
+        let passed = gate::judge(message, order, &self.facts(&origin.target, origin.verb, line), now);
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
@@ -231,12 +231,19 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts(&self, target: &Target, line: Line) -> Facts<'_> {
+    /// Whether an earlier run showed the scenario and this one has not read the list yet. A lockdown that was pressed while
+    /// the gateway restarted comes before it, and must not wait for it.
+    fn awaits(&self, id: &ScenarioId) -> bool {
+        self.poller.last_good(List::Scenarios).is_none() && self.ghost_scenarios.may_return(id)
+    }
+
+    fn facts(&self, target: &Target, verb: Option<Verb>, line: Line) -> Facts<'_> {
         let target = match target {
             Target::Door(id) => self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| {
                 TargetFacts::Door { door, settings: self.settings.door_settings.get(id) }
             }),
             Target::Scenario(id) if self.scenarios.get(id).is_some() => TargetFacts::Scenario,
+            Target::Scenario(id) if verb == Some(Verb::Activate) && self.awaits(id) => TargetFacts::Scenario,
             Target::Scenario(_) => TargetFacts::Unknown,
         };
         Facts {
