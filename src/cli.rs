@@ -81,7 +81,7 @@ struct Audit {
     /// Only what happened in this time, for instance 30m, 24h or 400d.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, conflicts_with = "verify")]
     since: Option<Duration>,
-    /// Only what is about this door or scenario, for instance door/<id>.
+    /// Only what is about this door or scenario, for instance `door/0c81dca6-8fe9-40fa-b924-f3d07e920b6b`.
     #[arg(long, conflicts_with = "verify")]
     target: Option<String>,
     /// One JSON object a line.
@@ -217,7 +217,7 @@ async fn serve(
 ) -> Result<ExitCode, Failure> {
     let mut before = None;
     loop {
-        match app::run(&config, &log, state, &mut signals, &reload).await {
+        match Box::pin(app::run(&config, &log, state, &mut signals, &reload)).await {
             Ok(End::Stopped) => return Ok(ExitCode::SUCCESS),
             Ok(End::Reload(next)) => {
                 log.set(next.log.level);

@@ -4,6 +4,8 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/gate.rs"]
+mod gate;
 #[path = "bridge/gateway.rs"]
 mod gateway;
 #[path = "support/log.rs"]
@@ -33,8 +35,8 @@ use verkada2mqtt::{
     bridge::{DoorSettings, Input, Settings},
     hass::Style,
     model::{
-        Answer, EventKind, EventPage, Fault, Inventory, LinkEvent, Message, Outcome, Protocol, ScenarioState,
-        Site,
+        Answer, EventKind, EventPage, Fault, Inventory, LinkEvent, Message, Outcome, Protocol, Request,
+        ScenarioState, Site,
     },
 };
 
@@ -1062,6 +1064,28 @@ fn an_activate_that_never_works_is_given_up_loudly_after_two_minutes() {
 }
 
 #[test]
+fn a_door_that_the_vendor_does_not_know_is_looked_for_at_once_and_goes_only_by_the_list() {
+    let mut bench =
+        Bench::settled_with(settings(Style::Device), |bench| bench.doors.push(door("d-2", "Back")));
+    let reads = |bench: &Bench| bench.reads["doors"];
+    let before = reads(&bench);
+    let gone = bench.doors.pop().unwrap();
+    bench.command("door/d-2", "UNLOCK");
+    bench.answer("unlock d-2", Err(Fault::NotFound(trace())));
+    assert_eq!(bench.last_result()["reason"], "not_found");
+    assert_eq!(reads(&bench), before + 1, "the list is read again");
+    assert_eq!(bench.held("door/d-2/availability").as_deref(), Some("online"), "one reading is not enough");
+    bench.doors.push(gone);
+    bench.run(secs(300));
+    bench.doors.pop();
+    bench.run(secs(300));
+    assert_eq!(bench.held("door/d-2/availability").as_deref(), Some("online"), "it begins anew");
+    bench.run(secs(300));
+    assert_eq!(bench.held("door/d-2/availability"), None);
+    bench.take_log();
+}
+
+#[test]
 fn an_activate_that_the_vendor_forbids_ends_at_once() {
     for (fault, reason) in [
         (Fault::Forbidden(trace()), "forbidden"),
@@ -1534,6 +1558,24 @@ fn renamed_new_and_vanished_doors_are_followed_slowly_where_they_vanish() {
 }
 
 #[test]
+fn a_door_that_is_missing_from_every_other_list_does_not_flap() {
+    let all: Vec<_> = (0..10).map(|i| door(&format!("d-{i}"), "Door")).collect();
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| bench.doors.clone_from(&all));
+    for poll in 0..100 {
+        bench.doors.clone_from(&all);
+        if poll % 2 == 0 {
+            bench.doors.remove(poll / 2 % 10);
+        }
+        bench.run(secs(300));
+        assert_eq!(bench.bridge.status(bench.now).doors, 10, "poll {poll}");
+    }
+    assert!(bench.reads["doors"] > 100);
+    let log = bench.take_log();
+    let told: Vec<_> = log.iter().filter(|line| !line.starts_with("=bridge/")).collect();
+    assert_eq!(told, [""; 0]);
+}
+
+#[test]
 fn a_list_that_loses_more_than_a_fifth_removes_nothing_for_ten_minutes_and_an_incomplete_one_nothing_at_all()
 {
     let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
@@ -1737,6 +1779,38 @@ fn commands_keep_their_share_of_the_budget_and_an_activate_knocks_through_a_429(
 }
 
 #[test]
+fn pages_that_go_on_for_ever_are_given_up_at_the_thousandth() {
+    let mut bench = Bench::settled();
+    bench.auto = false;
+    let (mut pages, mut since) = (0, BTreeMap::<jiff::Timestamp, u32>::new());
+    while pages < 1_000 {
+        bench.run(secs(1));
+        while let Some(call) = bench.open.first().cloned() {
+            let answer = match &call.request {
+                Request::ListDoors => Answer::Doors(inventory(bench.doors.clone())),
+                Request::ReadEvents { since: from, .. } => {
+                    pages += 1;
+                    *since.entry(*from).or_default() += 1;
+                    let event = event(&format!("e-{pages}"), EventKind::Locked, "d-1", bench.now.utc);
+                    let next = Some(verkada2mqtt::model::PageToken(pages.to_string()));
+                    Answer::Events(EventPage { events: vec![event], skipped: vec![], next })
+                }
+                Request::ListScenarios => Answer::Scenarios(inventory(bench.scenarios.clone())),
+                act @ (Request::Unlock { .. } | Request::Activate { .. } | Request::Release { .. }) => {
+                    panic!("{act:?}")
+                }
+            };
+            bench.answer(&call_line(&call.request), Ok(answer));
+        }
+    }
+    assert_eq!(since.values().max(), Some(&1_000), "one reading, and no page more of it");
+    assert_eq!(bench.held("door/d-1/state").as_deref(), Some("None"));
+    let trouble = bench.bridge.status(bench.now).api_trouble.unwrap();
+    assert!(trouble.contains("the pages do not end (stopped after 1000)"), "{trouble}");
+    bench.take_log();
+}
+
+#[test]
 fn pages_that_do_not_end_change_nothing() {
     let mut bench = Bench::settled();
     bench.auto = false;
@@ -1784,20 +1858,24 @@ fn discovery(style: Style) -> BTreeMap<String, Value> {
     configs.map(|p| (p.topic.clone(), serde_json::from_slice(&p.payload).unwrap())).collect()
 }
 
+/// Compares with a file under `tests/fixtures/discovery`.
+fn compare_discovery(name: &str, discovery: &BTreeMap<String, Value>) {
+    let path = format!("{}/tests/fixtures/discovery/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = serde_json::to_string_pretty(discovery).unwrap() + "\n";
+    let version = format!("\"sw_version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+    let text = text.replace(&version, "\"sw_version\": \"VERSION\"");
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    if golden != text {
+        let other = std::env::temp_dir().join(format!("discovery-{name}.json"));
+        std::fs::write(&other, &text).unwrap();
+        panic!("{path} differs; if it should, copy {} over it", other.display());
+    }
+}
+
 #[test]
 fn discovery_is_what_it_was() {
-    for (style, name) in [(Style::Device, "device"), (Style::Component, "component")] {
-        let path = format!("{}/tests/fixtures/discovery/{name}.json", env!("CARGO_MANIFEST_DIR"));
-        let text = serde_json::to_string_pretty(&discovery(style)).unwrap() + "\n";
-        let version = format!("\"sw_version\": \"{}\"", env!("CARGO_PKG_VERSION"));
-        let text = text.replace(&version, "\"sw_version\": \"VERSION\"");
-        let golden = std::fs::read_to_string(&path).unwrap_or_default();
-        if golden != text {
-            let other = std::env::temp_dir().join(format!("discovery-{name}.json"));
-            std::fs::write(&other, &text).unwrap();
-            panic!("{path} differs; if it should, copy {} over it", other.display());
-        }
-    }
+    compare_discovery("device", &discovery(Style::Device));
+    compare_discovery("component", &discovery(Style::Component));
     assert!(discovery(Style::Off).is_empty());
 }
 

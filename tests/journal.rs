@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "what helps a test may fail like a test"
 )]
@@ -240,9 +241,9 @@ async fn what_waits_is_written_before_it_is_closed() {
         journal.write(record(number));
     }
     journal.close(LIMIT).await;
-    assert_eq!(entries(directory.path()).len(), 500);
     let beside = ["-wal", "-shm"].map(|ending| directory.path().join(format!("journal.sqlite{ending}")));
     assert!(!beside.iter().any(|path| path.exists()), "all is in the one file");
+    assert_eq!(entries(directory.path()).len(), 500);
 }
 
 #[tokio::test]
@@ -294,9 +295,9 @@ async fn more_records_than_the_cap_push_out_the_oldest() {
     }
     // The next start looks again, before it writes.
     let (mut journal, _) = journal::open_with(Some(directory.path()), "run-4", start(), limits);
-    loop {
-        journal.write(record(1));
-        written(&mut journal, 1).await;
+    for number in 1.. {
+        journal.write(record(number));
+        written(&mut journal, number).await;
         let chain = journal::verify(directory.path(), None).unwrap();
         assert!(chain.is_whole(), "{chain:?}");
         if chain.records <= 101 {

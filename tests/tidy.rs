@@ -7,8 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use verkada2mqtt::model::Reason;
-
 /// The modules that know no clock, network, file, task or chance.
 const PURE: [&str; 4] = ["src/model", "src/hass", "src/bridge", "src/rng.rs"];
 /// What they must not name.
@@ -32,12 +30,13 @@ const IMPURE: [&str; 17] = [
     "Zoned::now",
 ];
 /// Who must not know whom: dependencies point from the shell to the core and from the core to the model.
-const ONE_WAY: [(&str, &[&str]); 7] = [
+const ONE_WAY: [(&str, &[&str]); 8] = [
     ("src/model", &["hass", "bridge", "mqtt", "verkada", "simulator", "demo", "config", "app"]),
     ("src/hass", &["bridge", "mqtt", "verkada", "simulator", "demo", "config", "app"]),
     ("src/bridge", &["mqtt", "verkada", "simulator", "demo", "config", "app"]),
     ("src/mqtt", &["bridge", "verkada", "simulator", "demo", "config", "app"]),
     ("src/verkada", &["bridge", "mqtt", "simulator", "demo", "config", "app"]),
+    ("src/journal", &["hass", "bridge", "mqtt", "verkada", "simulator", "demo", "config", "app"]),
     ("src/simulator", &["bridge", "mqtt", "demo", "app"]),
     ("src/demo/broker", &["bridge", "app"]),
 ];
@@ -214,23 +213,6 @@ fn project(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// The words in the first column of tables that stand as code: `| `word` | ...`.
-fn first_column(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("| `")?.split_once("` |"))
-        .map(|(word, _)| word)
-        .collect()
-}
-
-#[test]
-fn the_readme_names_every_reason_in_the_order_of_the_code() {
-    let readme = project("README.md");
-    let words = first_column(&readme);
-    let reasons: Vec<&str> = Reason::ALL.into_iter().map(Reason::word).collect();
-    let told: Vec<&str> = words.into_iter().filter(|word| reasons.contains(word)).collect();
-    assert_eq!(told, reasons);
-}
-
 #[test]
 fn the_readme_pastes_the_shipped_access_list() {
     assert!(project("README.md").contains(project("examples/mosquitto/acl").trim()));
@@ -242,7 +224,7 @@ fn the_readme_tells_every_outcome_and_command() {
     for outcome in ["accepted", "done", "failed", "refused", "expired", "merged", "unknown"] {
         assert!(readme.contains(&format!("**{outcome}**")), "{outcome}");
     }
-    for command in ["run", "demo", "check", "simulate", "schema", "healthcheck"] {
+    for command in ["run", "demo", "check", "simulate", "schema", "healthcheck", "audit"] {
         assert!(readme.contains(&format!("verkada2mqtt {command}")), "{command}");
     }
 }
@@ -265,4 +247,48 @@ fn every_crate_has_its_reason() {
         );
     }
     assert!(count > 20, "the manifest was not read");
+}
+
+/// The tests that a text names as `` `file::test` ``.
+fn tests_named(text: &str) -> Vec<(&str, &str)> {
+    let codes = text.split('`').skip(1).step_by(2);
+    codes
+        .filter_map(|code| code.split_once(".rs::"))
+        .filter(|(file, _)| ["src/", "tests/", "benches/"].iter().any(|root| file.starts_with(root)))
+        .collect()
+}
+
+/// Whether a file has a test of this name: a function right below its attributes, one of which says so.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.iter().enumerate().any(|(at, line)| {
+        let function = line.trim_start_matches("async ").strip_prefix("fn ");
+        let begins =
+            function.and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with('('));
+        let mut above =
+            lines.iter().take(at).rev().take_while(|line| line.starts_with("#[") || line.ends_with(")]"));
+        begins && above.any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+    })
+}
+
+#[test]
+fn the_faults_name_tests_that_exist() {
+    let faults = project("docs/faults.md");
+    let named = tests_named(&faults);
+    assert!(named.len() > 100, "the table was not read");
+    for (file, test) in named {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{file}.rs"));
+        let text = fs::read_to_string(path).unwrap_or_default();
+        assert!(has_test(&text, test), "docs/faults.md names {file}.rs::{test}, which is not there");
+    }
+    for (planted, found) in [
+        ("#[test]\nfn it() {}", true),
+        ("    #[tokio::test]\n    #[ignore = \"long (very)\"]\n    async fn it() {}", true),
+        ("fn it() {}", false),
+        ("#[test]\nfn it_not() {}", false),
+        ("#[test]\n\nfn other() {}\nfn it() {}", false),
+    ] {
+        assert_eq!(has_test(planted, "it"), found, "{planted}");
+    }
+    assert_eq!(tests_named("| `src/a.rs::b`, `tests/c/d.rs::e` | `f.rs::g` |").len(), 2);
 }

@@ -1067,6 +1067,22 @@ async fn a_list_over_the_limit_is_given_up() {
     let client = server.client_with(|s| s.limits.max_body = 1000);
     let fault = fault(&client, &call(Request::ListDoors)).await;
     assert_eq!(fault.to_string(), "list doors: the answer cannot be read: it is larger than 1000 bytes");
+    // One that does not say how long it is, and does not end, is given up at the limit and not at the time limit.
+    let endless = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n7d0\r\n{}\r\n",
+        "x".repeat(2000)
+    );
+    let server = Server::start(but(DOORS, move |_| Step::Stall(endless.clone().into_bytes()))).await;
+    let client = server.client_with(|s| s.limits.max_body = 1000);
+    let fault = ask(&client, &call(Request::ListDoors)).await.result.unwrap_err();
+    assert_eq!(fault.to_string(), "list doors: the answer cannot be read: it is larger than 1000 bytes");
+    // What was not asked for in a compressed form is not unpacked, whatever it would grow to.
+    let packed = [("content-encoding", "gzip")];
+    let server = Server::start(but(DOORS, move |_| Step::Keep(raw(200, &packed, "\u{1f}\u{8}bomb")))).await;
+    let fault = ask(&server.client(), &call(Request::ListDoors)).await.result.unwrap_err();
+    assert!(matches!(fault, Fault::Malformed(_)), "{fault}");
+    let head = &server.log.lock().unwrap().got[1].headers;
+    assert!(head.get("accept-encoding").is_none(), "{head:?}");
 }
 
 #[tokio::test]

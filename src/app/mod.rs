@@ -119,7 +119,9 @@ pub async fn run(
     let (store, memory) = memory::Store::open(state.directory(), now.mono);
     let seed_of_run = seed();
     let mut bridge = Bridge::new(wiring::bridge_settings(config), seed_of_run, now, memory);
-    let (journal, past) = journal::open(state.journal(), &format!("{seed_of_run:016x}"), now.utc);
+    let limits = journal::Limits { keep: config.journal.keep, ..journal::Limits::default() };
+    let run = format!("{seed_of_run:016x}");
+    let (journal, past) = journal::open_with(state.journal(), &run, now.utc, limits);
     bridge.recall(past, now);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretSlice};
 use crate::{
     bridge,
     config::{self, Config},
-    hass::{Announcer, GatewayFacts, Style, Topics, payload},
+    hass::{Announcer, CodeFacts, CodeShape, GatewayFacts, Style, Topics, payload},
     model::{Publication, Qos},
     mqtt, verkada,
 };
@@ -22,24 +22,12 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
     let door = |settings: &config::DoorSettings| bridge::DoorSettings {
         name: settings.name.clone(),
         unlock: settings.unlock,
+        code: settings.code,
         assume_locked: settings.assume_locked,
         ignore_dpi_relock: settings.ignore_dpi_relock,
     };
     bridge::Settings {
-        announcer: Announcer {
-            style: match hass.discovery {
-                config::Discovery::Device => Style::Device,
-                config::Discovery::Component => Style::Component,
-                config::Discovery::Off => Style::Off,
-            },
-            prefix: hass.discovery_prefix.clone(),
-            topics: topics(config),
-            stamp_commands: hass.stamp_commands,
-            own: GatewayFacts {
-                key_expires: config.verkada.api_key_expires.is_some(),
-                restart: config.commands.restart,
-            },
-        },
+        announcer: announcer(config),
         birth: bridge::Birth { topic: hass.birth_topic.clone(), payload: hass.birth_payload.clone() },
         polls: bridge::Polls {
             doors: config.poll.doors,
@@ -47,11 +35,25 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             events: config.poll.events,
         },
         commands: bridge::CommandSettings {
+            read_only: config.commands.read_only,
             unlock: config.commands.unlock,
             activate: config.commands.activate,
             release: config.commands.release,
             max_age: config.commands.max_age,
+            during_lockdown: match config.commands.during_lockdown {
+                config::DuringLockdown::Refuse => bridge::DuringLockdown::Refuse,
+                config::DuringLockdown::Code => bridge::DuringLockdown::Code,
+                config::DuringLockdown::Allow => bridge::DuringLockdown::Allow,
+            },
         },
+        code: config.commands.code.as_ref().map(|code| bridge::CodeSettings {
+            secret: match code {
+                config::Code::Pin(pin) => bridge::CodeSecret::Pin(pin.clone()),
+                config::Code::Totp(secret) => bridge::CodeSecret::Totp(secret.clone()),
+            },
+            unlock: config.commands.code_for.contains(&config::CodedAct::Unlock),
+            release: config.commands.code_for.contains(&config::CodedAct::Release),
+        }),
         doors: bridge::Selection {
             include: config.doors.include.clone(),
             exclude: config.doors.exclude.clone(),
@@ -71,6 +73,48 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         },
         key_expires: config.verkada.api_key_expires,
         log_level: config.log.level,
+    }
+}
+
+/// What Home Assistant is told, and how.
+fn announcer(config: &Config) -> Announcer {
+    let hass = &config.home_assistant;
+    Announcer {
+        style: match hass.discovery {
+            config::Discovery::Device => Style::Device,
+            config::Discovery::Component => Style::Component,
+            config::Discovery::Off => Style::Off,
+        },
+        prefix: hass.discovery_prefix.clone(),
+        topics: topics(config),
+        stamp_commands: hass.stamp_commands,
+        own: GatewayFacts {
+            key_expires: config.verkada.api_key_expires.is_some(),
+            restart: config.commands.restart,
+            intercom: !config.webhook.secrets.is_empty(),
+        },
+        code: code_facts(config),
+    }
+}
+
+/// What Home Assistant must know of the code: its shape, not the code.
+fn code_facts(config: &Config) -> CodeFacts {
+    let commands = &config.commands;
+    let needs = |act| commands.code_for.contains(&act);
+    let doors = config.doors.settings.iter();
+    CodeFacts {
+        shape: commands.code.as_ref().map(|code| match code {
+            config::Code::Totp(_) => CodeShape::Digits(6),
+            config::Code::Pin(pin) => {
+                let pin = pin.expose_secret();
+                let digits = pin.bytes().all(|byte| byte.is_ascii_digit());
+                if digits { CodeShape::Digits(pin.len()) } else { CodeShape::Text }
+            }
+        }),
+        unlock: needs(config::CodedAct::Unlock),
+        release: needs(config::CodedAct::Release) && commands.release && !commands.read_only,
+        lockdown: commands.during_lockdown == config::DuringLockdown::Code,
+        doors: doors.filter_map(|(id, door)| Some((id.clone(), door.code?))).collect(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    changeover::{Changeover, Step},
+    changeover::{Changeover, Given, Step},
     doors::Doors,
     ghosts::Ghosts,
     memory::Memory,
@@ -155,13 +155,13 @@ impl Announcements {
         }
     }
 
-    /// When [`Announcements::turn`] should be called next. `given` says that the session was given all there is.
-    pub(super) fn next_turn(&self, given: bool, now: Instant) -> Option<Instant> {
+    /// When [`Announcements::turn`] should be called next.
+    pub(super) fn next_turn(&self, given: Given, now: Instant) -> Option<Instant> {
         self.changeover.next(given, now)
     }
 
     /// Does what is due.
-    pub(super) fn turn(&mut self, given: bool, now: Instant) -> Turn {
+    pub(super) fn turn(&mut self, given: Given, now: Instant) -> Turn {
         let mut turn = Turn::default();
         for step in self.changeover.advance(given, now) {
             match step {

@@ -45,6 +45,19 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// How far what was published for it must have got before its time begins. What is forgotten next must not get lost
+    /// on a link that stalls.
+    const fn needs(&self) -> Given {
+        match self {
+            Self::Cleared { .. } | Self::Removed(_) | Self::Swept(_) => Given::Proven,
+            Self::Marked { .. }
+            | Self::Moved { .. }
+            | Self::Freed { .. }
+            | Self::Greeted(_)
+            | Self::Called(_) => Given::Wholly,
+        }
+    }
+
     /// How long Home Assistant is given to follow. One second and one and a half are what a loss-free change of style
     /// needs; the others are its own pace with a margin.
     const fn lasts(&self) -> Duration {
@@ -56,6 +69,17 @@ impl Step {
             Self::Freed { .. } | Self::Called(_) | Self::Removed(_) => Duration::from_secs(2),
         }
     }
+}
+
+/// How far what is published has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Given {
+    /// Something waits to be given to the session.
+    Partly,
+    /// The session was given all there is.
+    Wholly,
+    /// The same, and heartbeats come back: it reaches the broker, as far as anybody can know.
+    Proven,
 }
 
 #[derive(Debug)]
@@ -195,12 +219,15 @@ impl Changeover {
         }
     }
 
-    /// Moves on: gives the steps whose time is over. `given` says that the session was given all there is.
-    pub(super) fn advance(&mut self, given: bool, now: Instant) -> Vec<Step> {
+    /// Moves on: gives the steps whose time is over.
+    pub(super) fn advance(&mut self, given: Given, now: Instant) -> Vec<Step> {
         let mut over = Vec::new();
         self.running.retain_mut(|running| {
-            if given {
+            if given >= running.step.needs() {
                 running.given.get_or_insert(now);
+            } else if given == Given::Wholly {
+                // Heartbeats stopped coming back: it may be lost after all.
+                running.given = None;
             }
             let ends = running.given.is_some_and(|since| since + running.step.lasts() <= now);
             if ends {
@@ -212,10 +239,10 @@ impl Changeover {
     }
 
     /// When [`Changeover::advance`] should be called next.
-    pub(super) fn next(&self, given: bool, now: Instant) -> Option<Instant> {
+    pub(super) fn next(&self, given: Given, now: Instant) -> Option<Instant> {
         let next = |running: &Running| match running.given {
             Some(since) => Some(since + running.step.lasts()),
-            None => given.then_some(now),
+            None => (given >= running.step.needs()).then_some(now),
         };
         self.running.iter().filter_map(next).min()
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use ring::digest::{Context, SHA256};
 
 use crate::model::Message;
 
@@ -30,17 +30,22 @@ pub(super) enum Line {
 struct Heard {
     line: Line,
     at: Instant,
-    topic: String,
-    payload: Bytes,
-    correlation: Option<Bytes>,
+    /// What it says: a code in it must not be kept.
+    digest: [u8; 32],
 }
 
-impl Heard {
-    fn is(&self, message: &Message) -> bool {
-        self.topic == message.topic
-            && self.payload == message.payload
-            && self.correlation == message.correlation
+/// Equal for copies of one message.
+fn digest(message: &Message) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    let correlation = message.correlation.as_deref().unwrap_or_default();
+    for part in [message.topic.as_bytes(), &message.payload, correlation] {
+        // Where one part ends is a part of it.
+        context.update(&part.len().to_le_bytes());
+        context.update(part);
     }
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(context.finish().as_ref());
+    bytes
 }
 
 /// The messages whose copy did not come yet. Equal messages on one connection are several messages.
@@ -53,8 +58,9 @@ impl Copies {
         let now = message.received_at;
         self.0.retain(|heard| now.saturating_duration_since(heard.at) < KEPT);
         let window = if kept { KEPT } else { LIVE };
+        let digest = digest(message);
         let copy = self.0.iter().position(|heard| {
-            heard.line != line && heard.is(message) && now.saturating_duration_since(heard.at) < window
+            heard.line != line && heard.digest == digest && now.saturating_duration_since(heard.at) < window
         });
         if let Some(index) = copy {
             self.0.remove(index);
@@ -63,19 +69,15 @@ impl Copies {
         if self.0.len() >= MAX_WAITING {
             self.0.pop_front();
         }
-        self.0.push_back(Heard {
-            line,
-            at: now,
-            topic: message.topic.clone(),
-            payload: message.payload.clone(),
-            correlation: message.correlation.clone(),
-        });
+        self.0.push_back(Heard { line, at: now, digest });
         false
     }
 
     /// The message was not taken, for a reason that its copy may not have: the copy is no longer waited for.
     pub(super) fn forget(&mut self, line: Line, message: &Message) {
-        if let Some(index) = self.0.iter().rposition(|heard| heard.line == line && heard.is(message)) {
+        let digest = digest(message);
+        let index = self.0.iter().rposition(|heard| heard.line == line && heard.digest == digest);
+        if let Some(index) = index {
             self.0.remove(index);
         }
     }
@@ -83,6 +85,7 @@ impl Copies {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;

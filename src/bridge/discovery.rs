@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use super::{
-    Bridge, announce::Announced, ghosts::Verdicts, memory::Memory, poller::List, problems::Problem,
+    Bridge, announce::Announced, changeover::Given, memory::Memory, poller::List, problems::Problem,
     register::Notice, retained::Rank, view,
 };
 use crate::{
@@ -57,7 +57,7 @@ impl Bridge {
         if self.link.session_since.is_none() {
             return;
         }
-        let given = !self.has_publication();
+        let given = self.given();
         let turn = self.announcements.turn(given, now.mono);
         for topic in turn.cleared {
             self.retained.clear(Rank::Leaving, &topic);
@@ -101,7 +101,17 @@ impl Bridge {
     /// When [`Bridge::announce_what_waits`] has something to do.
     pub(super) fn next_turn(&self, now: Now) -> Option<Instant> {
         self.link.session_since?;
-        self.announcements.next_turn(!self.has_publication(), now.mono)
+        self.announcements.next_turn(self.given(), now.mono)
+    }
+
+    fn given(&self) -> Given {
+        if self.has_publication() {
+            Given::Partly
+        } else if self.link.proven {
+            Given::Proven
+        } else {
+            Given::Wholly
+        }
     }
 
     /// Everything is to be announced anew.
@@ -126,14 +136,20 @@ impl Bridge {
         self.sweep(&Target::Scenario(id), &SCENARIO_LEAVES);
     }
 
-    /// Takes back doors of earlier runs that are gone, and shows those that are missing as such.
+    /// Nothing of what earlier runs left on the broker is shown as if it were alive before it was read in this one.
+    pub(super) fn show_ghosts(&mut self) {
+        let doors = self.ghost_doors.ids().iter().cloned().map(Target::Door);
+        let scenarios = self.ghost_scenarios.ids().iter().cloned().map(Target::Scenario);
+        for target in doors.chain(scenarios).collect::<Vec<_>>() {
+            self.show(Rank::Availability, self.topics.of(&target, "availability"), payload::OFFLINE);
+        }
+    }
+
+    /// Takes back doors of earlier runs that are gone.
     pub(super) fn judge_ghost_doors(&mut self, listed: &BTreeSet<DoorId>, complete: bool, now: Now) {
         let takes = |id: &DoorId| self.settings.doors.takes(id);
-        let Verdicts { missing, gone } = self.ghost_doors.observe(listed, complete, takes, now.mono);
-        for id in missing {
-            self.show_missing(&Target::Door(id));
-        }
-        for id in gone {
+        let known = complete.then(|| self.doors.iter().map(|(id, ..)| id.clone()).collect());
+        for id in self.ghost_doors.observe(listed, known, takes, now.mono) {
             self.shown_changed = true;
             self.retract_door(id);
         }
@@ -143,11 +159,8 @@ impl Bridge {
     pub(super) fn judge_ghost_scenarios(&mut self, listed: &BTreeSet<ScenarioId>, complete: bool, now: Now) {
         let takes = |id: &ScenarioId| self.settings.scenarios.takes(id);
         let had = !self.ghost_scenarios.ids().is_empty();
-        let Verdicts { missing, gone } = self.ghost_scenarios.observe(listed, complete, takes, now.mono);
-        for id in missing {
-            self.show_missing(&Target::Scenario(id));
-        }
-        for id in gone {
+        let known = complete.then(|| self.scenarios.iter().map(|(id, _)| id.clone()).collect());
+        for id in self.ghost_scenarios.observe(listed, known, takes, now.mono) {
             self.shown_changed = true;
             self.retract_scenario(id);
         }
@@ -161,16 +174,13 @@ impl Bridge {
         let settings = self.settings.door_settings.get(id);
         let chosen = settings.and_then(|settings| settings.name.as_deref());
         let offer = Offer {
-            unlock: settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
+            unlock: !self.settings.commands.read_only
+                && settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
             tamper: self.doors.tells_of(door, record, Problem::Tamper),
             fire: self.doors.tells_of(door, record, Problem::Fire),
         };
         let notice = self.announcements.door(door, chosen, offer);
         self.publish_notice(Rank::Discovery, notice);
-    }
-
-    fn show_missing(&mut self, target: &Target) {
-        self.show(Rank::Availability, self.topics.of(target, "availability"), payload::OFFLINE);
     }
 
     fn sweep(&mut self, target: &Target, leaves: &[&str]) {

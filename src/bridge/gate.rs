@@ -1,16 +1,19 @@
-//! The gate: whether a command may go on, judged in a fixed order. It decides and changes nothing.
+//! The gate: whether a command may go on, judged in a fixed order, that of `Reason::ALL`: the first fault is told.
+//!
+//! It decides and changes nothing, but that it counts wrong codes and uses one-time codes up.
 
 use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 
 use super::{
+    codes::{Codes, Verdict},
     links::Bound,
-    settings::{CommandSettings, DoorSettings},
+    settings::{CodeSettings, CommandSettings, DoorSettings, DuringLockdown},
 };
 use crate::{
     hass::payload::{Malformed, Order, Verb},
-    model::{Action, Door, Message, Now, Outcome, Reason},
+    model::{Action, Door, Message, Now, Outcome, Reason, ScenarioId, Target},
 };
 
 /// An opening command runs only if a heartbeat sent less than this ago had come back before it.
@@ -27,6 +30,8 @@ pub(super) struct Facts<'a> {
     /// What bounds the age of a message that came before any heartbeat.
     pub(super) bound: Bound,
     pub(super) allowed: &'a CommandSettings,
+    pub(super) code: Option<&'a CodeSettings>,
+    pub(super) name: &'a Target,
     pub(super) target: TargetFacts<'a>,
 }
 
@@ -35,17 +40,23 @@ pub(super) struct Facts<'a> {
 pub(super) enum TargetFacts<'a> {
     /// No door or scenario has this id.
     Unknown,
+    /// The scenarios were not read yet, and this one may exist: a lockdown does not wait for that.
+    Unread,
     /// A door.
-    Door { door: &'a Door, settings: Option<&'a DoorSettings> },
+    Door {
+        door: &'a Door,
+        settings: Option<&'a DoorSettings>,
+        /// A scenario that locks it and is active, as far as is known, or is being activated.
+        lockdown: Option<&'a ScenarioId>,
+    },
     /// A scenario.
     Scenario,
 }
 
 /// A command that passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Passed {
     pub(super) action: Action,
-    pub(super) order: Order,
     /// The moment from which it is too old to be sent.
     pub(super) deadline: Instant,
 }
@@ -56,23 +67,36 @@ pub(super) struct Refusal {
     pub(super) outcome: Outcome,
     pub(super) reason: Reason,
     pub(super) message: String,
+    /// Whether the cause is that the command came before: its age, or that its one-time code was used.
+    pub(super) may_repeat: bool,
 }
 
 impl Refusal {
     pub(super) fn refused(reason: Reason, message: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Refused, reason, message: message.into() }
+        Self { outcome: Outcome::Refused, reason, message: message.into(), may_repeat: false }
+    }
+
+    fn expired(message: String) -> Self {
+        Self { outcome: Outcome::Expired, reason: Reason::TooOld, message, may_repeat: true }
+    }
+
+    pub(super) fn merged(reason: Reason, message: impl Into<String>) -> Self {
+        Self { outcome: Outcome::Merged, ..Self::refused(reason, message) }
     }
 }
 
-/// Judges a command: stopping, retained, fresh link, well-formed, known target, allowed, age. Duplicates and rates
-/// are judged after it, where they are remembered.
+/// Judges a command: running, published live, fresh link, well-formed, known target, possible, allowed, code, age. What
+/// follows is judged where it is remembered: repeats, [`judge_lockdown`], equal commands under way, rates.
 pub(super) fn judge(
     message: &Message,
     order: Result<Order, Malformed>,
     facts: &Facts<'_>,
+    codes: &mut Codes,
     now: Now,
 ) -> Result<Passed, Refusal> {
-    if facts.stopping {
+    let activates = order.as_ref().is_ok_and(|order| order.verb == Verb::Activate);
+    // A lockdown is taken on even then: what this run cannot finish, the next one does.
+    if facts.stopping && !activates {
         return Err(Refusal::refused(Reason::Stopping, "the gateway is stopping"));
     }
     if message.retain {
@@ -80,8 +104,13 @@ pub(super) fn judge(
         return Err(Refusal::refused(Reason::Retained, text));
     }
     judge_link(message, order.as_ref().ok(), facts)?;
-    let order = order.map_err(|error| Refusal::refused(Reason::Malformed, error.to_string()))?;
-    if matches!(facts.target, TargetFacts::Unknown) {
+    let order = order.map_err(|error| {
+        let reason = if error.too_large { Reason::TooLarge } else { Reason::Malformed };
+        Refusal::refused(reason, error.to_string())
+    })?;
+    if matches!(facts.target, TargetFacts::Unknown)
+        || (matches!(facts.target, TargetFacts::Unread) && !activates)
+    {
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
@@ -90,8 +119,9 @@ pub(super) fn judge(
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
     judge_allowed(action, facts)?;
+    judge_code(action, &order, facts, codes, now)?;
     let deadline = judge_age(action, &order, message, facts.allowed, now)?;
-    Ok(Passed { action, order, deadline })
+    Ok(Passed { action, deadline })
 }
 
 /// What the vendor can be asked for; it has no command to lock.
@@ -156,6 +186,10 @@ fn judge_kept(secures: bool, age: Option<Duration>) -> Result<(), Refusal> {
 }
 
 fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
+    if facts.allowed.read_only {
+        let text = "the configuration allows no command (commands.read_only)";
+        return Err(Refusal::refused(Reason::ReadOnly, text));
+    }
     let refused = |text: &str| Err(Refusal::refused(Reason::NotAllowed, text));
     let general = match action {
         Action::Unlock => facts.allowed.unlock,
@@ -163,7 +197,7 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
         Action::Release => facts.allowed.release,
     };
     match facts.target {
-        TargetFacts::Door { door, settings } => {
+        TargetFacts::Door { door, settings, .. } => {
             if !settings.and_then(|settings| settings.unlock).unwrap_or(general) {
                 return refused("the configuration does not allow this door to be unlocked");
             }
@@ -175,11 +209,66 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
             }
             Ok(())
         }
-        TargetFacts::Scenario if !general => {
+        TargetFacts::Scenario | TargetFacts::Unread if !general => {
             refused(&format!("the configuration does not allow commands to {action} a scenario"))
         }
-        TargetFacts::Scenario | TargetFacts::Unknown => Ok(()),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => Ok(()),
     }
+}
+
+/// An activate never needs a code and never has one looked at: wrong codes cannot hold it back.
+fn judge_code(
+    action: Action,
+    order: &Order,
+    facts: &Facts<'_>,
+    codes: &mut Codes,
+    now: Now,
+) -> Result<(), Refusal> {
+    let (door, lockdown) = match facts.target {
+        TargetFacts::Door { settings, lockdown, .. } => (settings, lockdown),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, None),
+    };
+    let by_lockdown = action == Action::Unlock
+        && lockdown.is_some()
+        && facts.allowed.during_lockdown == DuringLockdown::Code;
+    if !by_lockdown && !facts.code.is_some_and(|code| code.is_needed(action, door)) {
+        return Ok(());
+    }
+    let refused = |reason, text: &str| Err(Refusal::refused(reason, text));
+    let (Some(settings), Some(code)) = (facts.code, &order.code) else {
+        return refused(
+            Reason::CodeRequired,
+            if by_lockdown {
+                "a scenario locks this door, and the configuration then asks for the code; send it as member code"
+            } else {
+                "the configuration asks for the code; send it as member code"
+            },
+        );
+    };
+    match codes.judge(code, settings, facts.name, now) {
+        Verdict::Right => Ok(()),
+        Verdict::Wrong => refused(Reason::CodeWrong, "the code is wrong"),
+        Verdict::Used => {
+            let text = "the one-time code was used already, or may have been before the gateway started; wait for the next";
+            Err(Refusal { may_repeat: true, ..Refusal::refused(Reason::CodeWrong, text) })
+        }
+        Verdict::Locked(left) => {
+            let text = format!("too many wrong codes came; none is looked at for {} s", left.as_secs() + 1);
+            refused(Reason::CodeLocked, &text)
+        }
+    }
+}
+
+/// The unlock of a door that a scenario locks; where it needs the code, that was judged before.
+pub(super) fn judge_lockdown(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
+    let TargetFacts::Door { lockdown: Some(scenario), .. } = facts.target else { return Ok(()) };
+    if action != Action::Unlock || facts.allowed.during_lockdown != DuringLockdown::Refuse {
+        return Ok(());
+    }
+    let text = format!(
+        "scenario {scenario} locks this door and is active, or was when it was last seen; release it first"
+    );
+    Err(Refusal::refused(Reason::LockdownActive, text))
 }
 
 fn judge_age(
@@ -197,7 +286,7 @@ fn judge_age(
             waited.as_secs_f64(),
             limit.as_secs_f64()
         );
-        return Err(Refusal { outcome: Outcome::Expired, reason: Reason::TooOld, message });
+        return Err(Refusal::expired(message));
     }
     let Some(issued_at) = order.issued_at else { return Ok(message.received_at + limit) };
     let age =
@@ -217,7 +306,7 @@ fn judge_age(
             (age + waited).as_secs_f64(),
             limit.as_secs_f64()
         );
-        return Err(Refusal { outcome: Outcome::Expired, reason: Reason::TooOld, message });
+        return Err(Refusal::expired(message));
     }
     Ok(message.received_at + limit.saturating_sub(age))
 }

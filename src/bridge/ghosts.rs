@@ -11,21 +11,6 @@ pub(super) struct Ghosts<K> {
     roster: Roster<K>,
 }
 
-/// What a reading says of them.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Verdicts<K> {
-    /// Not listed, and not to be shown as if it were there.
-    pub(super) missing: Vec<K>,
-    /// Gone for good, or not wanted any more.
-    pub(super) gone: Vec<K>,
-}
-
-impl<K> Verdicts<K> {
-    const fn none() -> Self {
-        Self { missing: Vec::new(), gone: Vec::new() }
-    }
-}
-
 impl<K: Ord + Clone> Ghosts<K> {
     /// What earlier runs showed.
     pub(super) fn of(ids: BTreeSet<K>) -> Self {
@@ -42,26 +27,27 @@ impl<K: Ord + Clone> Ghosts<K> {
         &self.ids
     }
 
-    /// Takes one reading. What it lists is no ghost any more; what `takes` turns away is gone at once; the rest goes
-    /// as slowly as what is known, counted from the first complete reading.
+    /// Takes one reading and says which of them are gone for good or not wanted any more. What it lists is no ghost any
+    /// more; what `takes` turns away is gone at once; the rest goes as slowly as what is known, counted from the first
+    /// complete reading. `known` is what this run knows, if the reading is complete: whether it lost much is judged by all.
     pub(super) fn observe(
         &mut self,
         listed: &BTreeSet<K>,
-        complete: bool,
+        known: Option<BTreeSet<K>>,
         takes: impl Fn(&K) -> bool,
         now: Instant,
-    ) -> Verdicts<K> {
+    ) -> Vec<K> {
         if self.ids.is_empty() {
-            return Verdicts::none();
+            return Vec::new();
         }
         let mut gone: Vec<K> = self.ids.iter().filter(|id| !takes(id)).cloned().collect();
-        let all: BTreeSet<K> = self.ids.union(listed).cloned().collect();
-        if complete {
+        if let Some(known) = known {
+            let all: BTreeSet<K> = self.ids.union(listed).cloned().chain(known).collect();
             let vanished = self.roster.observe(all.iter(), listed, now);
-            gone.extend(vanished.into_iter().filter(|id| takes(id)));
+            gone.extend(vanished.into_iter().filter(|id| takes(id) && self.ids.contains(id)));
         }
         self.ids.retain(|id| !listed.contains(id) && !gone.contains(id));
-        Verdicts { missing: if complete { self.ids.iter().cloned().collect() } else { Vec::new() }, gone }
+        gone
     }
 }
 
@@ -77,14 +63,14 @@ mod tests {
         let listed: BTreeSet<u32> = (2..12).collect();
         let takes = |id: &u32| *id != 3;
         assert_eq!(
-            ghosts.observe(&listed, false, takes, now),
-            Verdicts { missing: vec![], gone: vec![3] },
+            ghosts.observe(&listed, None, takes, now),
+            [3],
             "an incomplete list proves nothing missing"
         );
         assert!(ghosts.may_return(&1) && !ghosts.may_return(&2));
-        assert_eq!(ghosts.observe(&listed, true, takes, now), Verdicts { missing: vec![1], gone: vec![] });
-        assert_eq!(ghosts.observe(&listed, true, takes, now), Verdicts { missing: vec![], gone: vec![1] });
-        assert_eq!(ghosts.observe(&BTreeSet::new(), true, takes, now), Verdicts::none());
+        assert_eq!(ghosts.observe(&listed, Some(BTreeSet::new()), takes, now), [0; 0]);
+        assert_eq!(ghosts.observe(&listed, Some(BTreeSet::new()), takes, now), [1]);
+        assert_eq!(ghosts.observe(&BTreeSet::new(), Some(BTreeSet::new()), takes, now), [0; 0]);
     }
 
     #[test]
@@ -93,9 +79,19 @@ mod tests {
         let mut ghosts = Ghosts::of((0..1_000).collect::<BTreeSet<u32>>());
         for minute in 0..10 {
             let at = now + std::time::Duration::from_mins(minute);
-            assert_eq!(ghosts.observe(&BTreeSet::new(), true, |_| true, at).gone, [0; 0]);
+            assert_eq!(ghosts.observe(&BTreeSet::new(), Some(BTreeSet::new()), |_| true, at), [0; 0]);
         }
         let at = now + std::time::Duration::from_mins(10);
-        assert_eq!(ghosts.observe(&BTreeSet::new(), true, |_| true, at).gone.len(), 1_000);
+        assert_eq!(ghosts.observe(&BTreeSet::new(), Some(BTreeSet::new()), |_| true, at).len(), 1_000);
+    }
+    #[test]
+    fn a_reading_that_lost_what_is_known_takes_no_ghost_away() {
+        let now = Instant::now();
+        let mut ghosts = Ghosts::of(BTreeSet::from([0]));
+        let (listed, known) = (BTreeSet::from([1, 2, 3]), BTreeSet::from([1, 2, 3, 4]));
+        for _ in 0..5 {
+            assert_eq!(ghosts.observe(&listed, Some(known.clone()), |_| true, now), [0; 0]);
+        }
+        assert_eq!(ghosts.observe(&known, Some(known.clone()), |_| true, now), [0]);
     }
 }

@@ -1,6 +1,6 @@
 //! Messages come in: birth, refresh and commands, the latter through the gate.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{
     Bridge,
@@ -10,14 +10,14 @@ use super::{
     gate::{self, Facts, Passed, Refusal, TargetFacts},
     links::Bound,
     poller::List,
-    report::{Origin, Report, Response},
+    report::{Origin, Response},
 };
 use crate::{
     hass::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, Message, Now, Outcome, Reason, ScenarioId, ScenarioState, Target, Turn},
+    model::{Action, DoorId, Message, Now, Reason, ScenarioId, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -27,8 +27,9 @@ const BIRTH_PAUSE: Duration = Duration::from_secs(30);
 /// The least time between two readings that somebody asks for from outside.
 const REFRESH_PAUSE: Duration = Duration::from_secs(10);
 
-/// How long after a lockdown was taken on the broker may deliver it again, because a crash came before we acknowledged it.
-const REDELIVERED_WITHIN: Duration = Duration::from_mins(2);
+/// How long before the broker was last heard a lockdown was taken on that it delivers again, because a crash came before
+/// we acknowledged it.
+const REDELIVERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long a warning of a retained command counts for its topic.
 const RETAINED_WARNING_LASTS: Duration = Duration::from_hours(1);
 /// For how many topics such warnings are remembered; beyond it none are given.
@@ -75,7 +76,11 @@ impl Bridge {
     pub(super) fn hear_securing_message(&mut self, message: &Message, now: Now) {
         let Some(Destination::Scenario(id)) = self.topics.destination(&message.topic) else { return };
         let Ok(id) = id.parse() else { return };
-        let kept = message.echo_sent_at.is_none() && matches!(self.securing.bound(), Bound::Heard(_));
+        let heard = match self.securing.bound() {
+            Bound::Heard(heard_at) if message.echo_sent_at.is_none() => Some(heard_at),
+            Bound::Heard(_) | Bound::Began(_) | Bound::None => None,
+        };
+        let kept = heard.is_some();
         let order = Order::read(Kind::Scenario, &message.payload).ok();
         let verb = order.as_ref().map(|order| order.verb);
         let concerns = verb == Some(Verb::Activate) || (kept && verb == Some(Verb::Release));
@@ -83,11 +88,8 @@ impl Bridge {
             return;
         }
         let target = Target::Scenario(id);
-        if kept
-            && message.dup
-            && order.is_some_and(|order| order.id.is_none())
-            && self.was_activated(&target, now)
-        {
+        let nameless = order.is_some_and(|order| order.id.is_none());
+        if message.dup && nameless && self.was_activated(&target, heard.flatten()) {
             tracing::info!(
                 target = target.path(),
                 "the broker delivers a lockdown again that was taken on before"
@@ -97,12 +99,12 @@ impl Bridge {
         self.command(target, message, Line::Securing, now);
     }
 
-    /// Whether a lockdown of the scenario was taken on a short while ago.
-    fn was_activated(&self, target: &Target, now: Now) -> bool {
-        let Target::Scenario(id) = target else { return false };
-        self.commands
-            .activated_at(id)
-            .is_some_and(|at| now.mono.saturating_duration_since(at) < REDELIVERED_WITHIN)
+    /// Whether a lockdown of the scenario was taken on right before the broker was last heard: what it then delivers again is
+    /// that one, which a crash kept from being acknowledged.
+    fn was_activated(&self, target: &Target, heard_at: Option<Instant>) -> bool {
+        let (Target::Scenario(id), Some(heard_at)) = (target, heard_at) else { return false };
+        let at = self.commands.activated_at(id);
+        at.is_some_and(|at| heard_at.saturating_duration_since(at) < REDELIVERED_WITHIN)
     }
 
     fn hear_birth(&mut self, message: &Message, now: Now) {
@@ -141,13 +143,17 @@ impl Bridge {
         };
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
-        let passed = gate::judge(message, order, &self.facts(&origin.target, origin.verb, line), now);
+        // Taken out for the while, since the facts borrow the rest.
+        let mut codes = std::mem::take(&mut self.codes);
+        let passed = gate::judge(message, order, &self.facts(&origin.target, line), &mut codes, now);
+        self.codes = codes;
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
             Err(mut refusal) => {
-                // A late copy of a command must not be told to have expired where the first one was executed.
-                if let (Reason::TooOld, Some(action)) = (refusal.reason, origin.verb.and_then(gate::action)) {
+                // A late copy of a command must not be told to have expired, or to bring a used code, where the first one
+                // was executed.
+                if let (true, Some(action)) = (refusal.may_repeat, origin.verb.and_then(gate::action)) {
                     refusal = self.judge_repeat(&origin, action, now).err().unwrap_or(refusal);
                 }
                 if refusal.reason == Reason::Retained {
@@ -161,8 +167,7 @@ impl Bridge {
                     // It says more of the connection than of the command: the copy is judged for itself.
                     self.copies.forget(line, message);
                 }
-                self.raise_refused(&origin, refusal.reason, &refusal.message, now);
-                self.report(&Report::refusal(&origin, refusal, now.utc), now);
+                self.refuse(&origin, refusal, now);
             }
         }
     }
@@ -231,19 +236,21 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    /// Whether an earlier run showed the scenario and this one has not read the list yet. A lockdown that was pressed while
-    /// the gateway restarted comes before it, and must not wait for it.
-    fn awaits(&self, id: &ScenarioId) -> bool {
-        self.poller.last_good(List::Scenarios).is_none() && self.ghost_scenarios.may_return(id)
-    }
-
-    fn facts(&self, target: &Target, verb: Option<Verb>, line: Line) -> Facts<'_> {
-        let target = match target {
-            Target::Door(id) => self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| {
-                TargetFacts::Door { door, settings: self.settings.door_settings.get(id) }
-            }),
+    fn facts<'a>(&'a self, name: &'a Target, line: Line) -> Facts<'a> {
+        let target = match name {
+            Target::Door(id) => {
+                self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| TargetFacts::Door {
+                    door,
+                    settings: self.settings.door_settings.get(id),
+                    lockdown: self.lockdown_over(id),
+                })
+            }
             Target::Scenario(id) if self.scenarios.get(id).is_some() => TargetFacts::Scenario,
-            Target::Scenario(id) if verb == Some(Verb::Activate) && self.awaits(id) => TargetFacts::Scenario,
+            Target::Scenario(id)
+                if self.poller.last_good(List::Scenarios).is_none() && self.settings.scenarios.takes(id) =>
+            {
+                TargetFacts::Unread
+            }
             Target::Scenario(_) => TargetFacts::Unknown,
         };
         Facts {
@@ -253,8 +260,19 @@ impl Bridge {
                 Line::Securing => self.securing.bound(),
             },
             allowed: &self.settings.commands,
+            code: self.settings.code.as_ref(),
+            name,
             target,
         }
+    }
+
+    /// A scenario that locks the door: one that was active when it was last seen, or whose activation is under way.
+    fn lockdown_over(&self, door: &DoorId) -> Option<&ScenarioId> {
+        let locks = self.scenarios.iter().find(|(id, record)| {
+            record.scenario.doors_to_lock.contains(door)
+                && (record.may_be_active() || self.commands.merges_scenario(id, Action::Activate))
+        });
+        locks.map(|(id, _)| id)
     }
 
     /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.
@@ -263,22 +281,22 @@ impl Bridge {
         match self.ids.check(id, action, &origin.target, now) {
             Repeat::New => Ok(()),
             Repeat::Same(earlier) => {
-                if let Some(mut earlier) = earlier {
+                if let Some(mut earlier) = earlier.filter(|_| self.flood.answers(&origin.target, now.mono)) {
                     earlier.origin.response.clone_from(&origin.response);
                     self.say(&earlier);
                 }
-                let message =
-                    "the id was used before for the same command; its result was published again".to_owned();
-                Err(Refusal { outcome: Outcome::Merged, reason: Reason::Duplicate, message })
+                let text = "the id was used before for the same command; its result was published again";
+                Err(Refusal::merged(Reason::Duplicate, text))
             }
             Repeat::Conflict(refusal) => Err(refusal),
         }
     }
 
-    /// The part of the gate that remembers: duplicates, equal commands under way, rates. Then the command is taken on.
+    /// The part of the gate that remembers: repeats, lockdowns, equal commands under way, rates. Then the command is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
         origin.passed = true;
         self.judge_repeat(origin, passed.action, now)?;
+        gate::judge_lockdown(passed.action, &self.facts(&origin.target, Line::Main))?;
         let merges = match &origin.target {
             Target::Door(door) => self.commands.merges_unlock(door, now.mono),
             Target::Scenario(scenario) => self.commands.merges_scenario(scenario, passed.action),
@@ -288,11 +306,7 @@ impl Bridge {
                 self.ids.remember(id, passed.action, &origin.target, now);
             }
             let text = "an equal command is under way; its result counts for this one too";
-            return Err(Refusal {
-                outcome: Outcome::Merged,
-                reason: Reason::Merged,
-                message: text.to_owned(),
-            });
+            return Err(Refusal::merged(Reason::Merged, text));
         }
         let believed = match &origin.target {
             Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {

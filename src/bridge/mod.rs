@@ -9,14 +9,17 @@ mod announce;
 mod budget;
 mod calls;
 mod changeover;
+mod codes;
 mod commands;
 mod copies;
 mod discovery;
 mod doors;
+mod flood;
 mod gate;
 mod gateway;
 mod ghosts;
 mod intake;
+mod intercom;
 mod links;
 mod memory;
 mod poller;
@@ -53,9 +56,11 @@ use self::{
     announce::Announcements,
     budget::Budget,
     calls::Pending,
+    codes::Codes,
     commands::Commands,
     copies::Copies,
     doors::Doors,
+    flood::Flood,
     gateway::Gateway,
     ghosts::Ghosts,
     links::Link,
@@ -73,7 +78,10 @@ pub use self::{
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
     report::Books,
-    settings::{Birth, CommandSettings, DoorSettings, Polls, Selection, Settings},
+    settings::{
+        Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, Polls, Selection,
+        Settings,
+    },
 };
 use crate::{
     hass::{Topics, payload},
@@ -120,6 +128,8 @@ pub enum Wake {
     Settlement,
     /// An alarm is to be told again.
     Alarm,
+    /// The sum of refused commands is to be told.
+    Sum,
     /// Something may have gone stale.
     Stale,
     /// Home Assistant is to get everything again.
@@ -193,6 +203,8 @@ pub struct Bridge {
     journal_replaced: Option<String>,
     ids: Ids,
     rates: Rates,
+    flood: Flood,
+    codes: Codes,
     books: Books,
     poller: Poller,
     webhooks: Webhooks,
@@ -256,6 +268,8 @@ impl Bridge {
             journal_replaced: None,
             ids: Ids::default(),
             rates: Rates::default(),
+            flood: Flood::default(),
+            codes: Codes::new(seed, now.utc),
             books: Books::default(),
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
@@ -299,6 +313,7 @@ impl Bridge {
         bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
         bridge.show_gateway(now);
         bridge.show_alarms();
+        bridge.show_ghosts();
         bridge.sweep_leftovers(&memory);
         bridge
     }
@@ -309,7 +324,10 @@ impl Bridge {
             Input::Link(event) => self.hear_link(event, now),
             Input::Securing(event) => self.hear_securing(event, now),
             Input::Reply(reply) => self.take_reply(reply, now),
-            Input::Push(push) => self.take_push(push, now),
+            Input::Push(push) => {
+                self.hear_intercom(&push, now);
+                self.take_push(push, now);
+            }
             Input::Token(token) => self.hear_token(token),
             Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {
@@ -425,6 +443,7 @@ impl Bridge {
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
             .chain(self.settlements.next_expiry().map(|at| (at, Wake::Settlement)))
+            .chain(self.flood.next_sum().map(|at| (at, Wake::Sum)))
             .chain(self.alarms.next_repeat().map(|at| (at, Wake::Alarm)))
             .chain(self.birth_at.map(|at| (at, Wake::Birth)))
             .chain([(self.busy_at, Wake::Busy)])
@@ -464,12 +483,15 @@ impl Bridge {
     /// What others may know.
     pub fn status(&self, now: Now) -> Status {
         let trouble = List::ALL.into_iter().find_map(|list| self.poller.trouble(list));
+        let trouble = trouble.map(|trouble| trouble.text().to_owned());
+        let overdue = || List::ALL.into_iter().find(|list| self.poller.is_overdue(*list, now));
+        let hangs = || overdue().map(|list| format!("nothing answers for {}", list.word()));
         Status {
             mqtt: self.link.protocol,
             mqtt_proven: self.link.proven,
             securing_proven: self.securing.proven,
             api: self.api.online,
-            api_trouble: trouble.map(|trouble| trouble.text().to_owned()),
+            api_trouble: trouble.or_else(hangs),
             doors: self.doors.count(),
             scenarios: self.scenarios.count(),
             budget_left: self.budget.left(now.mono),

@@ -85,6 +85,8 @@ struct Poll {
     in_flight: Option<CallId>,
     failures: u32,
     fresh_until: Option<Instant>,
+    /// Until when the first good reading is waited for without a word.
+    first_by: Instant,
     last_good: Option<Timestamp>,
     trouble: Option<Trouble>,
 }
@@ -149,7 +151,7 @@ pub(super) struct Poller {
     /// The time of the newest event seen.
     cursor: Option<Timestamp>,
     seen: Seen,
-    /// What an earlier run had read.
+    /// What an earlier run had read, or this one before it was refused to read on.
     earlier: EventMemory,
     /// Whether a walk was completed in this run.
     walked: bool,
@@ -173,6 +175,7 @@ impl Poller {
             in_flight: None,
             failures: 0,
             fresh_until: None,
+            first_by: now.mono + stale_after(interval),
             last_good: None,
             trouble: None,
         };
@@ -341,6 +344,11 @@ impl Poller {
         self.seen.insert(event)
     }
 
+    /// Whether an event was seen, whichever way it came.
+    pub(super) fn has_seen(&self, event: &AccessEvent) -> bool {
+        self.seen.holds(event)
+    }
+
     /// A reading succeeded.
     pub(super) fn succeed(&mut self, list: List, now: Now) {
         if let Some(poll) = self.polls.get_mut(&list) {
@@ -387,10 +395,11 @@ impl Poller {
         poll.due = now.mono + pause;
     }
 
-    /// What events proved was forgotten: once they can be read again, the last hour of them counts anew.
+    /// What events proved was forgotten: once they can be read again, the last hour of them counts anew. What was told
+    /// stays told.
     pub(super) fn forget_events(&mut self) {
         self.cursor = None;
-        self.seen = Seen::default();
+        self.earlier.ids.extend(std::mem::take(&mut self.seen).since(None));
         self.memory_changed = true;
     }
 
@@ -399,9 +408,18 @@ impl Poller {
         self.polls.get(&list).and_then(|poll| poll.fresh_until).is_some_and(|until| now.mono < until)
     }
 
-    /// When the next list goes stale.
+    /// When the next list goes stale, or is not read for the first time when it should be.
     pub(super) fn next_stale(&self, now: Now) -> Option<Instant> {
-        self.polls.values().filter_map(|poll| poll.fresh_until).filter(|until| *until > now.mono).min()
+        let patience = |poll: &Poll| poll.fresh_until.unwrap_or(poll.first_by);
+        self.polls.values().map(patience).filter(|until| *until > now.mono).min()
+    }
+
+    /// Whether nothing failed, and yet no good reading came for as long as one counts: a call hangs, or waits for room
+    /// in the vendor's limit.
+    pub(super) fn is_overdue(&self, list: List, now: Now) -> bool {
+        self.polls.get(&list).is_some_and(|poll| {
+            poll.trouble.is_none() && poll.fresh_until.unwrap_or(poll.first_by) <= now.mono
+        })
     }
 
     /// When a list was last read well.

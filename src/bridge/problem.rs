@@ -96,6 +96,18 @@ impl Bridge {
             say(Problem::KeyRefused, format!("Verkada refuses the API key{}", cause.unwrap_or_default()));
         }
         for list in List::ALL {
+            if self.poller.is_overdue(list, now) {
+                let word = list.word();
+                if self.api.online {
+                    say(
+                        Problem::ListUnreadable,
+                        format!("a list is out of date: nothing answers for {word}"),
+                    );
+                } else {
+                    let text = format!("the Verkada API does not serve: nothing answers for {word}");
+                    say(Problem::ApiUnreachable, text);
+                }
+            }
             let Some(trouble) = self.poller.trouble(list) else { continue };
             let text = trouble.text();
             match trouble {
@@ -113,25 +125,8 @@ impl Bridge {
                 }
             }
         }
-        if let Some(cause) = self.records.broken() {
-            say(
-                Problem::JournalUnavailable,
-                format!("nothing opens, because the journal cannot be written: {cause}"),
-            );
-        }
-        if let Some(cause) = &self.journal_replaced {
-            say(
-                Problem::JournalReplaced,
-                format!("a new journal was begun, and the old one kept aside: {cause}"),
-            );
-        }
-        if let Some(complaint) = self.link.complaint().filter(|_| !self.health.commandable) {
-            say(Problem::MqttUnproven, format!("no command runs, because {complaint}"));
-        }
-        if self.securing.missed_at().is_some_and(|at| at <= now.mono) {
-            let complaint = self.securing.complaint().unwrap_or("no heartbeat has come back on it");
-            let text = "a lockdown has no connection of its own and may be held up by other messages";
-            say(Problem::SecuringUnproven, format!("{text}, because {complaint}"));
+        for (kind, text) in self.wrong_with_commands(now) {
+            say(kind, text);
         }
         if let Some(sentence) = self.expiry(now) {
             say(Problem::KeyExpires, sentence);
@@ -142,5 +137,25 @@ impl Bridge {
             say(Problem::ElementsLeftOut, text);
         }
         wrong
+    }
+
+    /// What keeps commands from being taken on.
+    fn wrong_with_commands(&self, now: Now) -> impl Iterator<Item = (Problem, String)> {
+        let broken = self.records.broken().map(|cause| {
+            let text = format!("nothing opens, because the journal cannot be written: {cause}");
+            (Problem::JournalUnavailable, text)
+        });
+        let replaced = self.journal_replaced.as_ref().map(|cause| {
+            let text = format!("a new journal was begun, and the old one kept aside: {cause}");
+            (Problem::JournalReplaced, text)
+        });
+        let main = self.link.complaint().filter(|_| !self.health.commandable);
+        let main = main.map(|cause| (Problem::MqttUnproven, format!("no command runs, because {cause}")));
+        let securing = self.securing.missed_at().filter(|at| *at <= now.mono).map(|_| {
+            let text = "a lockdown has no connection of its own and may be held up by other messages";
+            let cause = self.securing.complaint().unwrap_or("no heartbeat has come back on it");
+            (Problem::SecuringUnproven, format!("{text}, because {cause}"))
+        });
+        [broken, replaced, main, securing].into_iter().flatten()
     }
 }

@@ -50,6 +50,13 @@ impl Alarm {
         }
     }
 
+    /// Takes all evidence of another.
+    pub(super) fn join(&mut self, other: Self) {
+        if let Some((on, at)) = other.0 {
+            self.note(on, at);
+        }
+    }
+
     /// Drops the evidence; returns whether there was any.
     pub(super) fn forget(&mut self) -> bool {
         self.0.take().is_some()

@@ -31,6 +31,7 @@ impl Bridge {
         self.perform(effects, now);
         self.settle_unknown(now);
         self.tell_alarms(now);
+        self.tell_sums(now);
         if self.scenarios.take_coverage_changed() {
             self.doors.cover(&self.scenarios.covered(), now);
         }
@@ -77,13 +78,11 @@ impl Bridge {
     /// Says what came of a command, and remembers it.
     pub(super) fn report(&mut self, report: &Report, now: Now) {
         self.ids.note(report);
-        self.record(report, now);
         if report.finished_at.is_some() {
             self.books.end(report.outcome);
             self.note_command(report, now);
         }
-        log(report);
-        self.say(report);
+        self.tell(report, now);
         if report.is_open() {
             let settled = self.settlements.add(report, self.last_call, now);
             self.resolve(settled, now);
@@ -96,10 +95,15 @@ impl Bridge {
         for (report, finding) in settled {
             let note = report.resolve(finding);
             self.ids.note(&note);
-            self.record(&note, now);
-            log(&note);
-            self.say(&note);
+            self.tell(&note, now);
         }
+    }
+
+    /// Writes it down, logs it, and publishes it.
+    pub(super) fn tell(&mut self, report: &Report, now: Now) {
+        self.record(report, now);
+        log(report);
+        self.say(report);
     }
 
     /// Writes down what is reported.

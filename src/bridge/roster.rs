@@ -31,6 +31,11 @@ impl<K> Default for Roster<K> {
 }
 
 impl<K: Ord + Clone> Roster<K> {
+    /// Takes a reading that is not complete: what it lists is there, and what it lacks may be.
+    pub(super) fn see(&mut self, listed: &BTreeSet<K>) {
+        self.missing.retain(|key, _| !listed.contains(key));
+    }
+
     /// Takes one complete reading and says which of the known elements count as gone.
     ///
     /// A reading that loses more than a fifth of them, and more than one, needs more readings over ten minutes.
@@ -43,7 +48,7 @@ impl<K: Ord + Clone> Roster<K> {
     where
         K: 'a,
     {
-        self.missing.retain(|key, _| !listed.contains(key));
+        self.see(listed);
         let mut total = 0_usize;
         let mut absent = Vec::new();
         for key in known {
@@ -90,6 +95,17 @@ mod tests {
         assert!(roster.observe(known.iter(), &set(1..10), now).is_empty());
         assert!(roster.observe(known.iter(), &set(0..10), now).is_empty());
         assert!(roster.observe(known.iter(), &set(1..10), now).is_empty(), "the count starts again");
+        assert_eq!(roster.observe(known.iter(), &set(1..10), now), [0]);
+    }
+
+    #[test]
+    fn an_incomplete_list_shows_who_is_there_and_nobody_gone() {
+        let now = Instant::now();
+        let (mut roster, known) = (Roster::default(), set(0..10));
+        assert!(roster.observe(known.iter(), &set(1..10), now).is_empty());
+        roster.see(&set(0..5));
+        assert!(roster.observe(known.iter(), &set(1..10), now).is_empty(), "it was seen between");
+        roster.see(&set(5..10));
         assert_eq!(roster.observe(known.iter(), &set(1..10), now), [0]);
     }
 

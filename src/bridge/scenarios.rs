@@ -21,6 +21,8 @@ pub(super) struct Record {
     inactive_at: Option<Timestamp>,
     /// When it became active, while it is.
     activated: Option<Activation>,
+    /// Whether it was active when its state was last known.
+    last_active: bool,
 }
 
 /// When a scenario became active, as far as the lists tell.
@@ -47,9 +49,20 @@ impl Record {
         self.activated.map(|activation| activation.by)
     }
 
+    /// Whether it must be taken for active: it was when its state was last known, however long ago that is.
+    pub(super) const fn may_be_active(&self) -> bool {
+        self.last_active
+    }
+
     fn new(scenario: Scenario, now: Now) -> Self {
-        let mut record =
-            Self { scenario, last_command: None, last_act: None, inactive_at: None, activated: None };
+        let mut record = Self {
+            scenario,
+            last_command: None,
+            last_act: None,
+            inactive_at: None,
+            activated: None,
+            last_active: false,
+        };
         record.note_state(now);
         record
     }
@@ -58,10 +71,12 @@ impl Record {
         match self.scenario.state {
             ScenarioState::Active => {
                 self.activated.get_or_insert(Activation { after: self.inactive_at, by: now.utc });
+                self.last_active = true;
             }
             ScenarioState::Inactive => {
                 self.inactive_at = Some(now.utc);
                 self.activated = None;
+                self.last_active = false;
             }
             ScenarioState::Unknown(_) => self.activated = None,
         }
@@ -174,6 +189,7 @@ impl Scenarios {
             self.changed.insert(id);
         }
         if !complete {
+            self.roster.see(&listed);
             return;
         }
         for id in self.roster.observe(self.records.keys(), &listed, now.mono) {

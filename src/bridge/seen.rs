@@ -26,6 +26,11 @@ impl Seen {
         new
     }
 
+    /// Whether an event is remembered.
+    pub(super) fn holds(&self, event: &AccessEvent) -> bool {
+        self.by_time.contains(&(event.at, event.id.clone()))
+    }
+
     /// Forgets events from before this time.
     pub(super) fn forget_before(&mut self, at: Timestamp) {
         while self.by_time.first().is_some_and(|(first, _)| *first < at) {

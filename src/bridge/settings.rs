@@ -6,11 +6,12 @@ use std::{
 };
 
 use jiff::Timestamp;
+use secrecy::{SecretSlice, SecretString};
 
 use super::doors::Choices;
 use crate::{
     hass::Announcer,
-    model::{DoorId, Level, ScenarioId},
+    model::{Action, DoorId, Level, ScenarioId},
 };
 
 /// What the owner decided.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub polls: Polls,
     /// What commands may do.
     pub commands: CommandSettings,
+    /// The code that opening commands need; `None` where there is none.
+    pub code: Option<CodeSettings>,
     /// Which doors are shown.
     pub doors: Selection<DoorId>,
     /// Per-door decisions.
@@ -52,6 +55,17 @@ impl Settings {
     }
 }
 
+impl CodeSettings {
+    /// Whether the act needs the code, before any lockdown is looked at. An activate never does.
+    pub(super) fn is_needed(&self, action: Action, door: Option<&DoorSettings>) -> bool {
+        match action {
+            Action::Unlock => door.and_then(|door| door.code).unwrap_or(self.unlock),
+            Action::Release => self.release,
+            Action::Activate => false,
+        }
+    }
+}
+
 /// Home Assistant's birth message.
 #[derive(Debug, Clone)]
 pub struct Birth {
@@ -74,7 +88,10 @@ pub struct Polls {
 
 /// What commands may do.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a decision of its own")]
 pub struct CommandSettings {
+    /// Whether no command is taken at all.
+    pub read_only: bool,
     /// Whether doors may be unlocked.
     pub unlock: bool,
     /// Whether scenarios may be activated.
@@ -83,6 +100,40 @@ pub struct CommandSettings {
     pub release: bool,
     /// How old an opening command may be when it is sent.
     pub max_age: Duration,
+    /// What becomes of the unlock of a door that an active scenario locks.
+    pub during_lockdown: DuringLockdown,
+}
+
+/// What becomes of the unlock of a door that an active scenario locks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DuringLockdown {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It needs the code, even where none is needed otherwise.
+    Code,
+    /// It is judged like any other.
+    Allow,
+}
+
+/// The code, and what needs it.
+#[derive(Debug, Clone)]
+pub struct CodeSettings {
+    /// What a code is compared with.
+    pub secret: CodeSecret,
+    /// Whether unlocking needs it, where a door has no setting of its own.
+    pub unlock: bool,
+    /// Whether releasing needs it.
+    pub release: bool,
+}
+
+/// What a code is compared with. `Debug` does not show it.
+#[derive(Debug, Clone)]
+pub enum CodeSecret {
+    /// Always the same code.
+    Pin(SecretString),
+    /// The secret of one-time codes (RFC 6238: SHA-1, six digits, 30 s).
+    Totp(SecretSlice<u8>),
 }
 
 /// Decisions for one door; `None` follows the general one.
@@ -92,6 +143,8 @@ pub struct DoorSettings {
     pub name: Option<String>,
     /// Whether it may be unlocked.
     pub unlock: Option<bool>,
+    /// Whether unlocking it needs the code.
+    pub code: Option<bool>,
     /// Whether it is shown as locked without evidence.
     pub assume_locked: Option<bool>,
     /// Whether an unlock lasts its whole time although the door is opened.

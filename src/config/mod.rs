@@ -26,8 +26,8 @@ pub use environment::Environment;
 pub use report::{Fault, Place, Report};
 pub use schema::schema;
 pub use settings::{
-    ClientCertificate, Commands, Config, Discovery, DoorSettings, Doors, Events, Format, HomeAssistant, Http,
-    Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
+    ClientCertificate, Code, CodedAct, Commands, Config, Discovery, DoorSettings, Doors, DuringLockdown,
+    Events, Format, HomeAssistant, Http, Journal, Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
 };
 
 use document::Value;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
 use url::Url;
 
 use crate::model::{DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
@@ -38,6 +38,8 @@ pub struct Config {
     pub http: Http,
     /// The folder for what must outlive a restart; absolute.
     pub state_dir: PathBuf,
+    /// The journal of commands.
+    pub journal: Journal,
     /// The log.
     pub log: Log,
     /// Sentences to log at each start: allowed, but better done otherwise. They hold no secret.
@@ -172,9 +174,11 @@ pub struct Poll {
 }
 
 /// What may be commanded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each key of the file")]
 pub struct Commands {
+    /// Nothing at all.
+    pub read_only: bool,
     /// Unlocking doors, where a door has no setting of its own.
     pub unlock: bool,
     /// Starting scenarios.
@@ -183,8 +187,43 @@ pub struct Commands {
     pub release: bool,
     /// Older commands are refused; 1 to 60 s.
     pub max_age: Duration,
+    /// What becomes of the unlock of a door that an active scenario locks; `Code` only where there is a code.
+    pub during_lockdown: DuringLockdown,
+    /// The code that opening commands need.
+    pub code: Option<Code>,
+    /// The acts that need it, where there is a code; only opening ones.
+    pub code_for: BTreeSet<CodedAct>,
     /// Restarting the gateway.
     pub restart: bool,
+}
+
+/// What becomes of the unlock of a door that an active scenario locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DuringLockdown {
+    /// It is refused.
+    Refuse,
+    /// It needs the code.
+    Code,
+    /// It is judged like any other.
+    Allow,
+}
+
+/// The code that opening commands need.
+#[derive(Debug, Clone)]
+pub enum Code {
+    /// Always the same: 4 to 32 printable characters.
+    Pin(SecretString),
+    /// One-time codes (RFC 6238): the secret, 10 to 128 bytes.
+    Totp(SecretSlice<u8>),
+}
+
+/// An act that may need a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CodedAct {
+    /// Unlocking a door.
+    Unlock,
+    /// Ending a scenario.
+    Release,
 }
 
 /// Which doors, and settings of single doors.
@@ -211,6 +250,8 @@ pub struct DoorSettings {
     pub name: Option<String>,
     /// In place of `commands.unlock`.
     pub unlock: Option<bool>,
+    /// In place of `commands.code_for`; `Some(true)` only where there is a code.
+    pub code: Option<bool>,
     /// In place of `doors.assume_locked`.
     pub assume_locked: Option<bool>,
     /// In place of `doors.ignore_dpi_relock`.
@@ -249,6 +290,13 @@ pub struct Webhook {
 pub struct Http {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
+}
+
+/// The journal of commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Journal {
+    /// Older records are removed; 1 to 3650 days.
+    pub keep: Duration,
 }
 
 /// The log.

@@ -77,7 +77,7 @@ pub async fn run(
     introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
     while let End::Reload(config) =
-        app::run(&config, log, State::Memory, signals, || Ok(config.clone())).await?
+        Box::pin(app::run(&config, log, State::Memory, signals, || Ok(config.clone()))).await?
     {
         log.set(config.log.level);
     }

@@ -15,6 +15,16 @@ use crate::model::{DoorId, ScenarioId, SiteId, Target};
 const STAMP: &str = "{{ {'action': value, 'id': 'ha-' ~ (now().timestamp() * 1000) | int ~ '-' ~ range(100000) | random, \
                      'issued_at': now().timestamp()} | tojson }}";
 
+/// The same with the code that Home Assistant asked for; always as a text, so that leading zeros stay. Where nobody entered
+/// one it is empty.
+const STAMP_WITH_CODE: &str = "{{ {'action': value, 'code': (code or '') | string, 'id': 'ha-' ~ (now().timestamp() * 1000) | int ~ '-' ~ \
+                               range(100000) | random, 'issued_at': now().timestamp()} | tojson }}";
+const CODE_ALONE: &str = "{{ {'action': value, 'code': (code or '') | string} | tojson }}";
+/// What sets a panel apart from the switch of the same scenario; no id has it.
+const PANEL: &str = "_panel";
+/// States of an alarm panel from those of a switch.
+const PANEL_STATE: &str = "{{ {'ON': 'armed_away', 'OFF': 'disarmed'}.get(value, 'None') }}";
+
 /// How Home Assistant is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
@@ -39,6 +49,51 @@ pub struct Announcer {
     pub stamp_commands: bool,
     /// What the gateway's own device offers.
     pub own: GatewayFacts,
+    /// Which commands need a code.
+    pub code: CodeFacts,
+}
+
+/// Which commands need a code, and what it looks like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CodeFacts {
+    /// What it looks like; `None` where there is no code.
+    pub shape: Option<CodeShape>,
+    /// Whether unlocking needs it, where a door is not named in `doors`.
+    pub unlock: bool,
+    /// Whether releasing needs it, and is allowed.
+    pub release: bool,
+    /// Whether unlocking needs it while a scenario locks the door, even where it does not otherwise.
+    pub lockdown: bool,
+    /// Doors that decide for themselves.
+    pub doors: BTreeMap<DoorId, bool>,
+}
+
+/// What a code looks like, as far as Home Assistant's users may know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CodeShape {
+    /// So many digits.
+    Digits(usize),
+    /// Any text.
+    Text,
+}
+
+impl CodeFacts {
+    /// Whether unlocking the door always needs the code.
+    fn always_for(&self, door: &DoorId) -> bool {
+        self.shape.is_some() && self.doors.get(door).copied().unwrap_or(self.unlock)
+    }
+
+    /// What Home Assistant asks for before it unlocks; where the code is needed only during a lockdown, it may be left out.
+    fn format(&self, door: &DoorId) -> Option<String> {
+        let code = match self.shape? {
+            CodeShape::Digits(count) => format!(r"\d{{{count}}}"),
+            CodeShape::Text => ".{4,32}".to_owned(),
+        };
+        if self.always_for(door) {
+            return Some(format!("^{code}$"));
+        }
+        self.lockdown.then(|| format!("^({code})?$"))
+    }
 }
 
 /// What the gateway's own device offers besides what it always does.
@@ -48,6 +103,8 @@ pub struct GatewayFacts {
     pub key_expires: bool,
     /// The restart of the gateway by a message, and the button for it.
     pub restart: bool,
+    /// Calls at intercoms, which nothing but webhooks tells of.
+    pub intercom: bool,
 }
 
 /// One device with its entities.
@@ -158,12 +215,11 @@ impl Announcer {
             self.availability(Some(&target)),
         );
         let unique = |what: &str| format!("verkada2mqtt_{id}_{what}");
-        device.add(
-            "lock",
-            "lock",
-            unique("lock"),
-            self.stamped(json!({
-            "object_id": slug,
+        let format = self.code.format(id);
+        let mut lock = self.templated(
+            format.is_some(),
+            json!({
+                "object_id": slug,
                 "name": null,
                 "state_topic": self.topics.of(&target, "state"),
                 "command_topic": self.topics.set(&target),
@@ -171,9 +227,14 @@ impl Announcer {
                 "payload_lock": "LOCK", "payload_unlock": "UNLOCK",
                 "state_locked": "LOCKED", "state_unlocked": "UNLOCKED", "state_unlocking": "UNLOCKING",
                 "optimistic": false, "retain": false, "qos": 0,
-            })),
+            }),
         );
-        if offer.unlock {
+        if let (Some(format), Some(lock)) = (format, lock.as_object_mut()) {
+            lock.insert("code_format".to_owned(), json!(format));
+        }
+        device.add("lock", "lock", unique("lock"), lock);
+        // A button has no field for a code.
+        if offer.unlock && !self.code.always_for(id) {
             device.add(
                 "unlock",
                 "button",
@@ -315,11 +376,47 @@ impl Announcer {
                 "availability": entries(&self.availability(Some(&target))), "availability_mode": "all",
             })),
         );
+        if self.code.release
+            && let Some(shape) = self.code.shape
+        {
+            self.add_panel(device, scenario, shape);
+        }
     }
 
-    /// The scenario whose switch has this key within its device.
+    /// A switch has no field for a code, an alarm panel has one: arming is activating, without a code, and disarming is
+    /// releasing, with it.
+    fn add_panel(&self, device: &mut Device, scenario: ScenarioFacts<'_>, shape: CodeShape) {
+        let ScenarioFacts { id, name, slug } = scenario;
+        let target = Target::Scenario(id.clone());
+        let code = match shape {
+            CodeShape::Digits(_) => "REMOTE_CODE",
+            CodeShape::Text => "REMOTE_CODE_TEXT",
+        };
+        let template = if self.stamp_commands { STAMP_WITH_CODE } else { CODE_ALONE };
+        device.add(
+            &format!("scenario_{id}{PANEL}"),
+            "alarm_control_panel",
+            format!("verkada2mqtt_{id}{PANEL}"),
+            json!({
+                "object_id": format!("{slug}{PANEL}"),
+                "name": format!("{name} panel"), "icon": "mdi:shield-lock",
+                "state_topic": self.topics.of(&target, "state"), "value_template": PANEL_STATE,
+                "command_topic": self.topics.set(&target),
+                // This platform calls the payload `action`.
+                "command_template": template.replace("'action': value", "'action': action"),
+                "payload_arm_away": "ACTIVATE", "payload_disarm": "RELEASE",
+                "supported_features": ["arm_away"],
+                "code": code, "code_arm_required": false, "code_disarm_required": true,
+                "retain": false, "qos": 1,
+                "availability": entries(&self.availability(Some(&target))), "availability_mode": "all",
+            }),
+        );
+    }
+
+    /// The scenario whose switch or panel has this key within its device.
     pub fn scenario_of(key: &str) -> Option<ScenarioId> {
-        key.strip_prefix("scenario_")?.parse().ok()
+        let id = key.strip_prefix("scenario_")?;
+        id.strip_suffix(PANEL).unwrap_or(id).parse().ok()
     }
 
     /// Identifies the device of a door for ever.
@@ -369,11 +466,21 @@ impl Announcer {
         format!("{}/device/{identifier}/config", self.prefix)
     }
 
-    fn stamped(&self, mut options: Value) -> Value {
-        if self.stamp_commands
+    fn stamped(&self, options: Value) -> Value {
+        self.templated(false, options)
+    }
+
+    fn templated(&self, with_code: bool, mut options: Value) -> Value {
+        let template = match (self.stamp_commands, with_code) {
+            (true, true) => Some(STAMP_WITH_CODE),
+            (true, false) => Some(STAMP),
+            (false, true) => Some(CODE_ALONE),
+            (false, false) => None,
+        };
+        if let Some(template) = template
             && let Some(options) = options.as_object_mut()
         {
-            options.insert("command_template".to_owned(), json!(STAMP));
+            options.insert("command_template".to_owned(), json!(template));
         }
         options
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{AccessEvent, EventKind, Method, Person};
+use crate::model::{AccessEvent, DoorId, EventKind, IntercomEvent, Method, Person};
 
 /// The event types that are announced.
 pub const TYPES: [&str; 6] =
@@ -55,6 +55,35 @@ pub fn payload(event: &AccessEvent) -> Value {
         }
         if let Some(by) = &event.person {
             object.insert("person".to_owned(), person(by));
+        }
+    }
+    payload
+}
+
+/// The event types of intercoms that are announced. Home Assistant wants `ring` of every doorbell.
+pub const INTERCOM_TYPES: [&str; 4] = ["ring", "missed", "admitted", "other"];
+
+/// The payload of the topic of intercoms. It names no person: who answered is never decoded.
+pub fn intercom(what: IntercomEvent, event: &AccessEvent) -> Value {
+    let [ring, missed, admitted, other] = INTERCOM_TYPES;
+    let kind = match what {
+        IntercomEvent::Ring => ring,
+        IntercomEvent::Missed => missed,
+        IntercomEvent::Admitted => admitted,
+        IntercomEvent::Other => other,
+    };
+    let mut payload = json!({
+        "event_type": kind,
+        "id": event.id.as_str(),
+        "type": event.word,
+        "time": event.at.to_string(),
+    });
+    if let Some(object) = payload.as_object_mut() {
+        let door = event.door.as_ref().map(DoorId::as_str);
+        for (name, text) in [("intercom", event.message.as_deref()), ("door", door)] {
+            if let Some(text) = text {
+                object.insert(name.to_owned(), json!(text));
+            }
         }
     }
     payload

@@ -38,6 +38,13 @@ impl Announcer {
         if self.own.key_expires {
             self.add_own(device, "sensor", ("key_expires", "API key expires"), timestamp("mdi:key-alert"));
         }
+        if self.own.intercom {
+            let options = json!({
+                "object_id": "verkada_gateway_intercom", "name": "Intercom", "device_class": "doorbell",
+                "event_types": super::event::INTERCOM_TYPES, "state_topic": self.topics.bridge("intercom"), "qos": 1,
+            });
+            device.add("intercom", "event", self.own_id("intercom"), options);
+        }
         if self.own.restart {
             let options = json!({
                 "object_id": "verkada_gateway_restart", "name": "Restart", "device_class": "restart",

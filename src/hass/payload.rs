@@ -1,6 +1,7 @@
 //! Payloads: the words of states, and the exact grammar of commands.
 
 use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
 /// The payload that an availability topic holds when all is well.
@@ -13,6 +14,8 @@ pub const UNKNOWN: &str = "None";
 const MAX_COMMAND_BYTES: usize = 4096;
 /// The longest text member of a command, in characters.
 const MAX_TEXT_CHARS: usize = 128;
+/// The longest code, in characters.
+const MAX_CODE_CHARS: usize = 64;
 
 /// What kind of target a command topic belongs to; it decides which words are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +51,19 @@ impl Verb {
     }
 }
 
+/// The code that came with a command; no output shows it.
+#[derive(Debug, Clone)]
+pub struct Code(SecretString);
+
+impl Code {
+    /// The code itself, for the comparison and nothing else.
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
 /// A well-formed command, before anything is decided about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Order {
     /// What is asked.
     pub verb: Verb,
@@ -59,6 +73,8 @@ pub struct Order {
     pub issued_at: Option<Timestamp>,
     /// Who says to have issued it.
     pub by: Option<String>,
+    /// The code that it brings.
+    pub code: Option<Code>,
 }
 
 /// Why a payload is no command, in a sentence for its sender.
@@ -68,11 +84,13 @@ pub struct Malformed {
     text: String,
     /// The caller's id, where it can be read nevertheless, so that the sender finds the answer.
     pub id: Option<String>,
+    /// It is longer than any command.
+    pub too_large: bool,
 }
 
 impl Malformed {
     fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), id: None }
+        Self { text: text.into(), id: None, too_large: false }
     }
 }
 
@@ -104,10 +122,8 @@ impl Order {
     /// Anything else; the sentence says what was read and what is allowed.
     pub fn read(kind: Kind, payload: &[u8]) -> Result<Self, Malformed> {
         if payload.len() > MAX_COMMAND_BYTES {
-            return Err(Malformed::new(format!(
-                "the command has {} bytes; allowed are {MAX_COMMAND_BYTES}",
-                payload.len()
-            )));
+            let text = format!("the command has {} bytes; allowed are {MAX_COMMAND_BYTES}", payload.len());
+            return Err(Malformed { too_large: true, ..Malformed::new(text) });
         }
         let text =
             std::str::from_utf8(payload).map_err(|_| Malformed::new("the command is not UTF-8 text"))?;
@@ -127,7 +143,7 @@ impl Order {
 
     fn read_word(kind: Kind, word: &str) -> Result<Self, Malformed> {
         let verb = kind.verb(word).ok_or_else(|| unknown_word(kind, word))?;
-        Ok(Self { verb, id: None, issued_at: None, by: None })
+        Ok(Self { verb, id: None, issued_at: None, by: None, code: None })
     }
 
     fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
@@ -143,7 +159,8 @@ impl Order {
                 )));
             }
         }
-        Ok(Self { verb, id: raw.id, issued_at: raw.issued_at.map(|at| at.0), by: raw.by })
+        let code = raw.code.and_then(|code| code.0);
+        Ok(Self { verb, id: raw.id, issued_at: raw.issued_at.map(|at| at.0), by: raw.by, code })
     }
 }
 
@@ -158,8 +175,13 @@ fn legible_id(text: &str) -> Option<String> {
 }
 
 fn unknown_word(kind: Kind, word: &str) -> Malformed {
-    let shown: String = word.chars().take(40).collect();
-    Malformed::new(format!("{shown:?} is no command here; allowed are {}, or JSON", kind.allowed()))
+    // A word with anything but letters may hold a code that somebody wrote in the wrong place.
+    let shown = if word.len() <= 40 && word.chars().all(|c| c.is_ascii_alphabetic()) {
+        format!("{word:?}")
+    } else {
+        "the payload".to_owned()
+    };
+    Malformed::new(format!("{shown} is no command here; allowed are {}, or JSON", kind.allowed()))
 }
 
 #[derive(Deserialize)]
@@ -168,9 +190,62 @@ struct Raw {
     action: String,
     id: Option<String>,
     issued_at: Option<IssuedAt>,
-    #[serde(rename = "code")]
-    _code: Option<String>,
+    code: Option<RawCode>,
     by: Option<String>,
+}
+
+/// A code as it was sent; `None` for an empty text, which templates make of a code that nobody entered.
+struct RawCode(Option<Code>);
+
+impl<'de> Deserialize<'de> for RawCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CodeVisitor)
+    }
+}
+
+/// Its errors quote nothing: what is wrong may still be most of a code.
+struct CodeVisitor;
+
+const CODE_SHAPE: &str =
+    "member code must be a text of at most 64 characters, or a whole number without leading zeros";
+
+impl<'de> de::Visitor<'de> for CodeVisitor {
+    type Value = RawCode;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a code")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<RawCode, E> {
+        if text.chars().count() > MAX_CODE_CHARS {
+            return Err(E::custom(CODE_SHAPE));
+        }
+        Ok(RawCode((!text.is_empty()).then(|| Code(text.into()))))
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<RawCode, E> {
+        Ok(RawCode(Some(Code(number.to_string().into()))))
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<RawCode, E> {
+        Err(E::custom(CODE_SHAPE))
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<RawCode, E> {
+        Err(E::custom(CODE_SHAPE))
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<RawCode, E> {
+        Err(E::custom(CODE_SHAPE))
+    }
+
+    fn visit_seq<A: de::SeqAccess<'de>>(self, _: A) -> Result<RawCode, A::Error> {
+        Err(de::Error::custom(CODE_SHAPE))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, _: A) -> Result<RawCode, A::Error> {
+        Err(de::Error::custom(CODE_SHAPE))
+    }
 }
 
 struct IssuedAt(Timestamp);
@@ -259,6 +334,28 @@ mod tests {
             Order::read(Kind::Scenario, text.as_bytes()).unwrap().issued_at.unwrap().to_string(),
             "2026-11-25T19:00:00Z"
         );
+    }
+
+    #[test]
+    fn a_code_is_a_text_or_a_whole_number_and_is_never_told() {
+        let read = |code: &str| {
+            Order::read(Kind::Door, format!("{{\"action\":\"unlock\",\"code\":{code}}}").as_bytes())
+        };
+        let code = |text: &str| read(text).unwrap().code.map(|code| code.expose().to_owned());
+        assert_eq!(code("\"0123\"").as_deref(), Some("0123"));
+        assert_eq!(code("\"pass wörd\"").as_deref(), Some("pass wörd"));
+        assert_eq!(code("4711").as_deref(), Some("4711"));
+        assert_eq!(code("\"\""), None, "what a template makes of no code");
+        assert_eq!(code("null"), None);
+        let long = format!("\"{}\"", "7".repeat(65));
+        for wrong in ["-4711", "4711.5", "1e400", "true", "[4711]", "{\"4711\":4711}", &long] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(!error.contains("471") && !error.contains("777"), "{error}");
+        }
+        assert!(!format!("{:?}", read("\"4711\"").unwrap()).contains("4711"));
+        for word in ["4711", "UNLOCK 4711", "{\"action\":\"4711\"}"] {
+            assert!(!verb(Kind::Door, word).unwrap_err().contains("4711"), "{word}");
+        }
     }
 
     #[test]

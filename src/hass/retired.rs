@@ -54,6 +54,7 @@ fn needs<'a>(entity: &'a Entity, topics: &Topics) -> (&'a str, Map<String, Value
     let (topic, further) = match platform {
         "lock" | "switch" | "button" => ("command_topic", None),
         "select" => ("command_topic", Some(("options", json!([])))),
+        "alarm_control_panel" => ("command_topic", Some(("state_topic", json!(nowhere)))),
         "event" => ("state_topic", Some(("event_types", json!(["none"])))),
         // Sensors of either kind, and what else only shows.
         _ => ("state_topic", None),

@@ -49,7 +49,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Limits {
     /// Older records are removed.
     pub keep: Duration,
-    /// The most records: beyond it the oldest are removed. At some 500 bytes each, half a million are 250 MB.
+    /// The most records: beyond it the oldest are removed. At 200 to 500 bytes each, half a million are 100 to 250 MB.
     pub rows: u64,
 }
 

@@ -89,3 +89,174 @@ fn target(path: &str) -> Option<Target> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `at stage command target action [outcome [reason]]`; the time is in hours before now.
+    fn entries(table: &str) -> Vec<Entry> {
+        let row = |row: &str| {
+            let cells: Vec<_> = row.split_whitespace().collect();
+            let cell =
+                |place: usize| cells.get(place).filter(|cell| **cell != "-").map(|cell| (*cell).to_owned());
+            let hours: i64 = cells[0].parse().unwrap();
+            Entry {
+                at: (now() - SignedDuration::from_hours(hours)).to_string(),
+                stage: cells[1].to_owned(),
+                command: cell(2),
+                target: cell(3),
+                action: cell(4),
+                outcome: cell(5),
+                reason: cell(6),
+                by: Some("me".to_owned()),
+                text: row.trim().to_owned(),
+                ..Entry::default()
+            }
+        };
+        table.lines().filter(|line| !line.trim().is_empty()).map(row).collect()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-25T12:00:00Z".parse().unwrap()
+    }
+
+    fn told(table: &str) -> Vec<String> {
+        let mut fold = Fold::default();
+        for entry in entries(table) {
+            fold.add(entry);
+        }
+        let ago = |at: Timestamp| now().duration_since(at).as_hours();
+        let tell = |command: PastCommand| {
+            let sending =
+                command.sending.map_or_else(|| "not sent".to_owned(), |at| format!("sent {}", ago(at)));
+            let end = command.end.map_or_else(
+                || "no end".to_owned(),
+                |end| format!("{} {} {:?}", ago(end.at), end.outcome.word(), end.reason.map(Reason::word)),
+            );
+            let (id, target, action) = (&command.id, command.target.path(), command.action);
+            format!(
+                "{id} {target} {action} {} | {sending} | {end} | {}",
+                ago(command.received_at),
+                command.resolved
+            )
+        };
+        fold.finish(now()).into_iter().map(tell).collect()
+    }
+
+    #[test]
+    fn records_become_the_commands_they_are_about() {
+        let cases: [(&str, &[&str]); 12] = [
+            ("", &[]),
+            ("1 accepted a door/d unlock", &["a door/d unlock 1 | not sent | no end | false"]),
+            (
+                "3 accepted a door/d unlock
+                 2 sending a door/d unlock
+                 1 sending a door/d unlock",
+                &["a door/d unlock 3 | sent 1 | no end | false"],
+            ),
+            (
+                "3 accepted a scenario/s release
+                 2 sending a
+                 1 ended a - - failed not_found",
+                &["a scenario/s release 3 | sent 2 | 1 failed Some(\"not_found\") | false"],
+            ),
+            (
+                "3 accepted a scenario/s activate
+                 2 ended a - - unknown no_proof
+                 1 resolved a",
+                &["a scenario/s activate 3 | not sent | 2 unknown Some(\"no_proof\") | true"],
+            ),
+            // Older than a day, exactly a day, and by a clock that was ahead.
+            (
+                "25 accepted a door/d unlock
+                 24 accepted b door/d unlock
+                 -9 accepted c door/d unlock
+                 1 ended a - - done",
+                &[
+                    "b door/d unlock 24 | not sent | no end | false",
+                    "c door/d unlock -9 | not sent | no end | false",
+                ],
+            ),
+            // Two at the same time.
+            (
+                "4 accepted a door/d unlock
+                 3 accepted b door/e unlock
+                 2 sending b
+                 1 ended a - - expired",
+                &[
+                    "a door/d unlock 4 | not sent | 1 expired None | false",
+                    "b door/e unlock 3 | sent 2 | no end | false",
+                ],
+            ),
+            // Never accepted, or accepted under no id.
+            (
+                "4 refused a door/d unlock refused duplicate
+                 3 sending a door/d unlock
+                 2 accepted - door/d unlock
+                 1 alarm - scenario/s activate",
+                &[],
+            ),
+            // An id that came back counts anew.
+            (
+                "4 accepted a door/d unlock
+                 3 ended a - - done
+                 2 accepted a door/e unlock
+                 1 sending a",
+                &[
+                    "a door/d unlock 4 | not sent | 3 done None | false",
+                    "a door/e unlock 2 | sent 1 | no end | false",
+                ],
+            ),
+            // Words of another version: what can be told is told.
+            (
+                "3 accepted a door/d unlock
+                 2 pondered a
+                 1 ended a - - vanished because",
+                &["a door/d unlock 3 | not sent | 1 unknown None | false"],
+            ),
+            ("1 accepted a window/w unlock", &[]),
+            ("1 accepted a door/d drill", &[]),
+        ];
+        for (table, expected) in cases {
+            assert_eq!(told(table), expected, "{table}");
+        }
+    }
+
+    #[test]
+    fn a_command_was_received_before_it_was_written_down() {
+        let mut entry = entries("1 accepted a door/d unlock").remove(0);
+        entry.received_at = Some("2026-11-25T10:59:58Z".to_owned());
+        let mut fold = Fold::default();
+        fold.add(entry);
+        let expected = PastCommand {
+            id: "a".to_owned(),
+            target: Target::Door("d".parse().unwrap()),
+            action: Action::Unlock,
+            by: Some("me".to_owned()),
+            received_at: "2026-11-25T10:59:58Z".parse().unwrap(),
+            sending: None,
+            end: None,
+            resolved: false,
+        };
+        assert_eq!(fold.finish(now()), [expected]);
+    }
+
+    #[test]
+    fn every_word_of_this_version_is_read_again() {
+        for word in Stage::ALL {
+            assert_eq!(stage(word.word()), Some(word));
+        }
+        for outcome in Outcome::ALL {
+            for reason in Reason::ALL {
+                let entry = Entry {
+                    outcome: Some(outcome.word().to_owned()),
+                    reason: Some(reason.word().to_owned()),
+                    ..Entry::default()
+                };
+                let end = end(entry, now());
+                assert_eq!((end.outcome, end.reason), (outcome, Some(reason)));
+            }
+        }
+    }
+}

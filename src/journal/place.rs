@@ -66,6 +66,8 @@ impl Place {
         }
         self.check_kind()?;
         self.make_private()?;
+        // SQLite would only say that it cannot open something.
+        OpenOptions::new().append(true).open(&self.file)?;
         Ok(self.identity()?)
     }
 

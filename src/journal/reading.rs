@@ -8,7 +8,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{
     chain::Entry,
@@ -166,19 +166,11 @@ fn check(db: &Connection, published: Option<&str>) -> Result<Chain, Trouble> {
 pub(super) fn recent(place: &Place, since: Timestamp, each: impl FnMut(Entry)) -> Result<(), Trouble> {
     let db = match connect(place.file()) {
         Ok(db) => db,
-        // A full disk has no room for what connections share. Alone, one can do without.
-        Err(_) => alone(place.file())?,
+        Err(_) => store::connect_alone(place.file())?,
     };
     store::check_form(&db)?;
     let walk = store::walk(&db, store::recent(&db, since)?, each)?;
     walk.bad.map_or(Ok(()), |bad| Err(Trouble::Unusable(format!("record {} {}", bad.sequence, bad.what))))
-}
-
-fn alone(file: &Path) -> Result<Connection, Trouble> {
-    let db = store::connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
-    Ok(db)
 }
 
 /// Opens a journal that is there for reading.

@@ -96,7 +96,7 @@ impl Store {
         }
         check_form(&db)?;
         if db.is_readonly("main")? {
-            return Err(read_only(place.file()));
+            return Err(Trouble::unusable("its first bytes say that it may only be read"));
         }
         prepare_for_writing(&db)?;
         let walk = walk(&db, recent(&db, since)?, &mut each)?;
@@ -191,6 +191,14 @@ impl Store {
         Ok(end == last)
     }
 
+    /// How SQLite is set.
+    #[cfg(test)]
+    pub(super) fn setting(&self, name: &str) -> String {
+        let read =
+            |row: &Row<'_>| row.get(0).or_else(|_| row.get::<_, i64>(0).map(|number| number.to_string()));
+        self.db.pragma_query_value(None, name, read).unwrap()
+    }
+
     /// Leaves the files as they are, for whoever looks into them.
     pub(super) fn leave_as_it_is(self) {
         if let Err(error) = self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
@@ -201,11 +209,26 @@ impl Store {
 
 /// Opens a file that exists, so that no part of it is trusted to be well formed.
 pub(super) fn connect(file: &Path, access: OpenFlags) -> Result<Connection, Trouble> {
+    let db = connect_unread(file, access)?;
+    db.execute_batch("PRAGMA cell_size_check = ON; PRAGMA cache_size = -512;")?;
+    Ok(db)
+}
+
+/// As [`connect`], for a process that is alone with the file: it then shares no index with others, for which a full disk
+/// has no room.
+pub(super) fn connect_alone(file: &Path) -> Result<Connection, Trouble> {
+    let db = connect_unread(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Has no effect once something was read.
+    db.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA cell_size_check = ON;")?;
+    Ok(db)
+}
+
+fn connect_unread(file: &Path, access: OpenFlags) -> Result<Connection, Trouble> {
     let db = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     db.busy_timeout(OTHERS_MAY_HOLD)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    db.execute_batch("PRAGMA cell_size_check = ON; PRAGMA cache_size = -512;")?;
     Ok(db)
 }
 
@@ -263,14 +286,6 @@ fn prepare_for_writing(db: &Connection) -> Result<(), Trouble> {
         "PRAGMA synchronous = EXTRA; PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 4194304;",
     )?;
     Ok(())
-}
-
-/// Why SQLite opened a file without the right to write: the file system, or a mark in the file itself.
-fn read_only(file: &Path) -> Trouble {
-    match std::fs::OpenOptions::new().append(true).open(file) {
-        Ok(_) => Trouble::unusable("it is marked as read-only in its first bytes"),
-        Err(error) => error.into(),
-    }
 }
 
 /// The record before the first one that is kept.

@@ -53,6 +53,12 @@ impl Progress {
         self.incident = incident;
     }
 
+    /// A new journal takes the place of another. It is broken until something is written into it.
+    fn replace(&mut self, incident: String) {
+        self.broken = Some(incident.clone());
+        self.note(incident);
+    }
+
     /// A record is lost. That is told once for each stretch of them.
     pub(super) fn lose(&mut self) {
         if std::mem::replace(&mut self.lossy, true) {
@@ -165,7 +171,13 @@ impl Writer {
 
     /// Writes what waits. A journal that turns out to be unusable is replaced at once.
     fn attempt(&mut self) {
+        let was_open = self.store.is_some();
         let result = match self.write() {
+            // Where another file or another end is found there, opening it again is all it needs.
+            Err(Trouble::Surroundings(_)) if was_open => self.write(),
+            result => result,
+        };
+        let result = match result {
             Err(Trouble::Unusable(what)) => self.replace(&what).and_then(|()| self.write()),
             result => result,
         };
@@ -216,7 +228,7 @@ impl Writer {
         }
         let sentence = format!("the journal {} was removed while it was in use; a new one begins", self.name);
         tracing::warn!("{sentence}");
-        self.progress.send_modify(|progress| progress.note(sentence));
+        self.progress.send_modify(|progress| progress.replace(sentence));
         self.last = None;
         Ok(store)
     }
@@ -226,7 +238,7 @@ impl Writer {
         let Some(place) = &self.place else { return Err(Trouble::Surroundings(what.to_owned())) };
         let sentence = replace(place, what)?;
         self.last = None;
-        self.progress.send_modify(|progress| progress.note(sentence));
+        self.progress.send_modify(|progress| progress.replace(sentence));
         Ok(())
     }
 

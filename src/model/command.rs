@@ -103,6 +103,8 @@ impl Outcome {
 /// Why a command ended as it did: one word for programs, one sentence for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
+    /// The gateway is stopping.
+    Stopping,
     /// The message was retained: it may be of any age.
     Retained,
     /// The age of the message cannot be bounded: no heartbeat of ours came back in time.
@@ -112,12 +114,22 @@ pub enum Reason {
     ResumedSession,
     /// The payload is none of the documented forms.
     Malformed,
+    /// The payload is longer than any command.
+    TooLarge,
     /// No door or scenario has this id.
     UnknownTarget,
-    /// Not allowed by the configuration or by the door's API toggle.
-    NotAllowed,
     /// A momentary strike cannot be locked by command.
     Unsupported,
+    /// The configuration allows no command at all.
+    ReadOnly,
+    /// Not allowed by the configuration or by the door's API toggle.
+    NotAllowed,
+    /// The command needs a code and has none.
+    CodeRequired,
+    /// The code is not the right one, or was used already.
+    CodeWrong,
+    /// Too many wrong codes came: none is looked at for a while.
+    CodeLocked,
     /// Older than `commands.max_age`.
     TooOld,
     /// Issued in the future by more than the tolerated clock difference.
@@ -126,16 +138,18 @@ pub enum Reason {
     Duplicate,
     /// The id was used before for another command.
     IdConflict,
+    /// A scenario that locks the door is active, or is being activated.
+    LockdownActive,
     /// An equal command is under way.
     Merged,
-    /// A newer command for the same scenario took its place.
-    Superseded,
-    /// Too many commands for this door or scenario, or in all.
-    RateLimited,
-    /// The gateway is stopping.
-    Stopping,
     /// The journal cannot be written, and nothing opens without a record.
     JournalUnavailable,
+    /// Too many commands for this door or scenario, or in all.
+    RateLimited,
+    /// The sum of a second's refusals beyond those that were answered one by one.
+    Flood,
+    /// A newer command for the same scenario took its place.
+    Superseded,
     /// The vendor refused the key or token.
     Unauthorized,
     /// The vendor refused the act: permission or toggle.
@@ -155,24 +169,31 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    /// Every reason, in the order in which the gate and then the vendor's side can give them.
+    pub const ALL: [Self; 31] = [
+        Self::Stopping,
         Self::Retained,
         Self::LinkStale,
         Self::ResumedSession,
         Self::Malformed,
+        Self::TooLarge,
         Self::UnknownTarget,
-        Self::NotAllowed,
         Self::Unsupported,
+        Self::ReadOnly,
+        Self::NotAllowed,
+        Self::CodeRequired,
+        Self::CodeWrong,
+        Self::CodeLocked,
         Self::TooOld,
         Self::ClockSkew,
         Self::Duplicate,
         Self::IdConflict,
+        Self::LockdownActive,
         Self::Merged,
-        Self::Superseded,
-        Self::RateLimited,
-        Self::Stopping,
         Self::JournalUnavailable,
+        Self::RateLimited,
+        Self::Flood,
+        Self::Superseded,
         Self::Unauthorized,
         Self::Forbidden,
         Self::NotFound,
@@ -186,22 +207,29 @@ impl Reason {
     /// The word used in JSON.
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Stopping => "stopping",
             Self::Retained => "retained",
             Self::LinkStale => "link_stale",
             Self::ResumedSession => "resumed_session",
             Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
             Self::UnknownTarget => "unknown_target",
-            Self::NotAllowed => "not_allowed",
             Self::Unsupported => "unsupported",
+            Self::ReadOnly => "read_only",
+            Self::NotAllowed => "not_allowed",
+            Self::CodeRequired => "code_required",
+            Self::CodeWrong => "code_wrong",
+            Self::CodeLocked => "code_locked",
             Self::TooOld => "too_old",
             Self::ClockSkew => "clock_skew",
             Self::Duplicate => "duplicate",
             Self::IdConflict => "id_conflict",
+            Self::LockdownActive => "lockdown_active",
             Self::Merged => "merged",
-            Self::Superseded => "superseded",
-            Self::RateLimited => "rate_limited",
-            Self::Stopping => "stopping",
             Self::JournalUnavailable => "journal_unavailable",
+            Self::RateLimited => "rate_limited",
+            Self::Flood => "flood",
+            Self::Superseded => "superseded",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",

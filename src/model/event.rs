@@ -214,6 +214,31 @@ impl Method {
     }
 }
 
+/// What an intercom reports (`verkada-api.md` 8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntercomEvent {
+    /// `intercom_call_triggered`: somebody rings.
+    Ring,
+    /// `intercom_missed_call`: nobody answered.
+    Missed,
+    /// `intercom_receiver_admitted`: who answered let somebody in.
+    Admitted,
+    /// Anything else of an intercom, its status among it.
+    Other,
+}
+
+impl IntercomEvent {
+    /// Reads the vendor's word in lower case; `None` where it is not of an intercom.
+    pub fn of_word(word: &str) -> Option<Self> {
+        Some(match word.strip_prefix("intercom_")? {
+            "call_triggered" => Self::Ring,
+            "missed_call" => Self::Missed,
+            "receiver_admitted" => Self::Admitted,
+            _ => Self::Other,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +273,19 @@ mod tests {
             ("intercom_call_triggered", None),
         ] {
             assert_eq!(Method::of_word(word).map(Method::word), method, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_an_intercom_reports_is_told_apart_from_what_a_door_does() {
+        for (word, reports) in [
+            ("intercom_call_triggered", Some(IntercomEvent::Ring)),
+            ("intercom_missed_call", Some(IntercomEvent::Missed)),
+            ("intercom_receiver_admitted", Some(IntercomEvent::Admitted)),
+            ("intercom_status", Some(IntercomEvent::Other)),
+            ("door_opened", None),
+        ] {
+            assert_eq!(IntercomEvent::of_word(word), reports, "{word}");
         }
     }
 }

@@ -7,6 +7,7 @@ mod choice;
 mod command;
 mod door;
 mod event;
+mod explain;
 mod fault;
 mod id;
 mod message;
@@ -21,7 +22,8 @@ pub use call::{Answer, Call, CallId, EventPage, Lane, PageToken, Reply, Request,
 pub use choice::{Level, ProtocolChoice, ReleasePath, Scheme};
 pub use command::{Action, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};
-pub use event::{AccessEvent, EventKind, Method, Position};
+pub use event::{AccessEvent, EventKind, IntercomEvent, Method, Position};
+pub use explain::{Check, Explanation};
 pub use fault::{Fault, Trace};
 pub use id::{ControllerId, DoorId, EventId, IdError, OrganisationId, ScenarioId, SiteId};
 pub use message::{LinkEvent, Message, Protocol, Publication, Qos, Receipt};

@@ -91,7 +91,7 @@ impl Stage {
 /// What became of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalEvent {
-    /// Everything up to this record is durable.
+    /// Everything up to this record is durable, but for what an earlier [`JournalEvent::Broken`] says is lost.
     Written {
         /// The newest durable record of this run.
         number: RecordNumber,
@@ -100,7 +100,8 @@ pub enum JournalEvent {
     },
     /// Nothing can be written; the sentence says why and where. It is told again only when the cause changes.
     Broken(String),
-    /// It can be written again; what could not be written meanwhile is lost unless it is handed over again.
+    /// It can be written again. What was handed over meanwhile is written then, but for what was told to be lost; it need not
+    /// be handed over again.
     Mended,
 }
 
@@ -143,6 +144,7 @@ pub struct PastEnd {
 pub struct Past {
     /// The commands of the last 24 h that got an id, oldest first.
     pub commands: Vec<PastCommand>,
-    /// A journal that could not be used was set aside, and a new one begun: what was wrong with it.
+    /// What earlier runs wrote is not known: the journal could not be used, and was set aside where that was possible. The
+    /// sentence says what was wrong with it, and where it is now.
     pub replaced: Option<String>,
 }

@@ -401,7 +401,7 @@ pub(super) fn short(cause: &impl Display) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -442,6 +442,47 @@ mod tests {
         assert_eq!(starts, [1, 2, 3, 4, 5, 6].map(|n| format!("door {n} of the list is left out")));
         assert!(list.skipped[1].contains("an id holds '.'"), "{}", list.skipped[1]);
         assert!(list.skipped[2].contains("missing field `door_id`"), "{}", list.skipped[2]);
+    }
+
+    /// The same JSON with a member of each kind added to every object, and all members in the order of their names.
+    fn with_more(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => {
+                let mut more: serde_json::Map<_, _> =
+                    members.iter().map(|(name, value)| (name.clone(), with_more(value))).collect();
+                for (name, new) in
+                    [("aa_new", json!(1)), ("new", json!({"a": [null]})), ("zz_new", json!("text"))]
+                {
+                    more.insert(name.to_owned(), new);
+                }
+                Value::Object(more)
+            }
+            Value::Array(items) => items.iter().map(with_more).collect(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.clone(),
+        }
+    }
+
+    #[test]
+    fn new_members_and_another_order_change_nothing() {
+        let bent = |name: &str| {
+            let value: Value = serde_json::from_slice(&fixture(name)).unwrap();
+            let text = with_more(&value).to_string();
+            assert!(text.len() > value.to_string().len());
+            text.into_bytes()
+        };
+        for name in ["doors-list.json", "doors-list-legacy-fields.json"] {
+            assert_eq!(doors(&bent(name)), doors(&fixture(name)), "{name}");
+        }
+        assert_eq!(scenarios(&bent("scenarios-list.json")), scenarios(&fixture("scenarios-list.json")));
+        for privacy in [Privacy::None, Privacy::Full] {
+            for name in ["access-events-page-1.json", "access-events-spec-userinfo.json"] {
+                assert_eq!(
+                    events(&bent(name), privacy),
+                    events(&fixture(name), privacy),
+                    "{name} {privacy:?}"
+                );
+            }
+        }
     }
 
     #[test]

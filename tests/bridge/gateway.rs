@@ -1,16 +1,16 @@
 //! The gateway's own device: what it tells of itself, and what may be changed about it.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use verkada2mqtt::{
     bridge::{Input, Settings, ShellRequest},
     hass::{GatewayFacts, Style},
-    model::{Answer, EventKind, Fault, Inventory, Level, LinkEvent, TokenState},
+    model::{Answer, EventKind, EventPage, Fault, Inventory, Level, LinkEvent, Push, TokenState},
 };
 
 use crate::{
     DOOR, GATEWAY, SITE, UP,
-    bench::{Bench, START, event, ms, secs, settings, trace},
+    bench::{Bench, START, call_line, event, inventory, ms, secs, settings, trace},
     fail_reads, with,
 };
 
@@ -25,6 +25,19 @@ fn talkative(settings: Settings) -> Bench {
     let mut bench = Bench::settled_with(settings, |_| {});
     bench.diagnostics = true;
     bench
+}
+
+/// Answers every reading that is open but those of one list.
+fn answer_all_but(bench: &mut Bench, list: &str) {
+    while let Some(call) = bench.open.iter().find(|call| call_line(&call.request) != list) {
+        let what = call_line(&call.request);
+        let good = match what.as_str() {
+            "doors" => Answer::Doors(inventory(bench.doors.clone())),
+            "scenarios" => Answer::Scenarios(inventory(bench.scenarios.clone())),
+            _ => Answer::Events(EventPage { events: vec![], skipped: vec![], next: None }),
+        };
+        bench.answer(&what, Ok(good));
+    }
 }
 
 /// The kind of the problem that is shown and how many there are, after a check that all three topics agree.
@@ -157,20 +170,53 @@ fn entities_that_are_not_offered_are_left_out_and_those_that_are_have_a_topic_ea
         for (key, entity) in config["components"].as_object().unwrap() {
             if let Some(topic) = entity["state_topic"].as_str() {
                 let held = bench.held(topic.trim_start_matches("verkada/"));
-                assert_eq!(
-                    held.is_some(),
-                    !["last_poll", "lockdown_event"].contains(&key.as_str()),
-                    "{topic}"
-                );
+                let shows = !["last_poll", "lockdown_event", "intercom"].contains(&key.as_str());
+                assert_eq!(held.is_some(), shows, "{topic}");
             }
         }
-        ["key_expires", "restart"].map(|key| config["components"][key].clone())
+        ["key_expires", "restart", "intercom"].map(|key| config["components"][key].clone())
     };
-    let none = offered(GatewayFacts { key_expires: false, restart: false });
-    assert_eq!(none, [Value::Null, Value::Null], "what was never announced needs no removal");
-    let all = offered(GatewayFacts { key_expires: true, restart: true });
+    let none = offered(GatewayFacts::default());
+    assert_eq!(none, [const { Value::Null }; 3], "what was never announced needs no removal");
+    let all = offered(GatewayFacts { key_expires: true, restart: true, intercom: true });
     assert_eq!(all[0]["state_topic"], "verkada/bridge/key_expires");
     assert_eq!(all[1]["command_topic"], "verkada/bridge/restart/set");
+    assert_eq!(all[2]["state_topic"], "verkada/bridge/intercom");
+    assert_eq!((&all[2]["platform"], &all[2]["device_class"]), (&json!("event"), &json!("doorbell")));
+}
+
+#[test]
+fn a_call_at_an_intercom_is_told_once_while_somebody_may_stand_there() {
+    let mut bench = talkative(settings(Style::Device));
+    bench.run(secs(60));
+    bench.take_log();
+    let rings = |id: &str, word: &str, at| {
+        let mut event = event(id, EventKind::Other, "d-1", at);
+        (event.door, event.word, event.message) = (None, word.to_owned(), Some("Lobby intercom".to_owned()));
+        Input::Push(Push::Event(Box::new(event)))
+    };
+    for (count, id, word, kind) in [
+        (1, "i-1", "intercom_call_triggered", "ring"),
+        (2, "i-2", "intercom_missed_call", "missed"),
+        (3, "i-3", "intercom_receiver_admitted", "admitted"),
+        (4, "i-4", "intercom_status", "other"),
+    ] {
+        let at = bench.now.utc;
+        bench.input(rings(id, word, at));
+        bench.input(rings(id, word, at));
+        bench.take_log();
+        let told: Vec<_> = bench.published.iter().filter(|p| p.topic.ends_with("/intercom")).collect();
+        assert_eq!((told.len(), told.iter().any(|p| p.retain)), (count, false));
+        let payload: Value = serde_json::from_slice(&told[count - 1].payload).unwrap();
+        assert_eq!(
+            payload,
+            json!({"event_type": kind, "id": id, "type": word, "time": at.to_string(), "intercom": "Lobby intercom"})
+        );
+    }
+    bench.input(rings("i-5", "intercom_call_triggered", bench.now.utc - secs(61)));
+    bench.input(rings("i-6", "intercom_call_triggered", START.parse::<Timestamp>().unwrap() - secs(1)));
+    let told: Vec<_> = bench.take_log().into_iter().filter(|line| line.contains("/intercom")).collect();
+    assert_eq!(told, [""; 0], "nobody stands there any more");
 }
 
 #[test]
@@ -228,6 +274,57 @@ fn one_failure_is_no_problem_and_an_outage_is_one_until_it_ends() {
 }
 
 #[test]
+fn a_list_whose_reading_hangs_is_a_problem_once_it_is_out_of_date() {
+    let polls = |settings: &mut Settings| settings.polls.doors = secs(30);
+    for (list, stale, kind) in [
+        ("doors", 90, "list_unreadable"),
+        ("scenarios", 15, "list_unreadable"),
+        ("events", 15, "list_unreadable"),
+    ] {
+        let mut bench = Bench::settled_with(with(polls), |_| {});
+        bench.auto = false;
+        let mut left = stale - 2;
+        let step = |bench: &mut Bench, by| {
+            bench.run(secs(by));
+            answer_all_but(bench, list);
+        };
+        while left > 0 {
+            step(&mut bench, 1);
+            left -= 1;
+        }
+        assert_eq!(problem(&bench), (None, 0), "{list}");
+        step(&mut bench, 2);
+        step(&mut bench, 1);
+        assert_eq!(problem(&bench), some(kind, 1), "{list}");
+        let text = format!("a list is out of date: nothing answers for {list}");
+        assert_eq!(bench.held("bridge/problem"), Some(text), "{list}");
+        assert_eq!(bench.bridge.status(bench.now).api_trouble, Some(format!("nothing answers for {list}")));
+        let thing = if list == "scenarios" { "scenario/s-1" } else { "door/d-1" };
+        assert_eq!(bench.held(&format!("{thing}/availability")).as_deref(), Some("offline"), "{list}");
+        bench.auto = true;
+        answer_all_but(&mut bench, "none");
+        assert_eq!(problem(&bench), (None, 0), "{list}");
+        assert_eq!(bench.held(&format!("{thing}/availability")).as_deref(), Some("online"), "{list}");
+        bench.take_log();
+    }
+}
+
+#[test]
+fn a_vendor_that_never_answers_is_a_problem_from_the_start_on() {
+    let mut bench = Bench::new(settings(Style::Device));
+    bench.auto = false;
+    bench.link(UP);
+    bench.link(LinkEvent::Proven);
+    bench.run(ms(14_900));
+    assert_eq!(problem(&bench), (None, 0));
+    bench.run(ms(200));
+    assert_eq!(problem(&bench), some("api_unreachable", 1));
+    let text = bench.held("bridge/problem").unwrap();
+    assert_eq!(text, "the Verkada API does not serve: nothing answers for scenarios");
+    bench.take_log();
+}
+
+#[test]
 fn a_refused_key_and_a_missing_permission_are_told_apart() {
     let mut bench = Bench::settled();
     bench.auto = false;
@@ -280,6 +377,7 @@ fn elements_left_out_are_a_problem_until_a_reading_is_whole() {
     let text = bench.held("bridge/problem").unwrap();
     assert_eq!(text, "2 elements of the list of scenarios are left out; the log says why");
     bench.auto = true;
+    answer_all_but(&mut bench, "none");
     bench.run(secs(20));
     assert_eq!(problem(&bench), (None, 0));
     bench.take_log();

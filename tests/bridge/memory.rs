@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use verkada2mqtt::{
     bridge::{Memory, Settings},
     hass::{Style, Topics},
-    model::{AccessEvent, EventKind, LinkEvent, Now, Protocol},
+    model::{AccessEvent, Answer, EventKind, Fault, LinkEvent, Now, Protocol},
 };
 
-use crate::bench::{Bench, START, door, event, ms, scenario, secs, settings};
+use crate::bench::{Bench, START, door, event, inventory, ms, scenario, secs, settings, trace};
 
 /// An event of the first door, this many seconds after the start of the bench, or before it.
 fn at(id: &str, kind: EventKind, seconds: i64) -> AccessEvent {
@@ -247,6 +247,38 @@ fn a_door_that_vanished_while_the_gateway_was_down_is_taken_back_at_the_second_r
         let lines = discovery(&mut bench, 0, began);
         assert_eq!(about(&lines, topic), [format!("0 ={topic}config cleared")]);
     }
+}
+
+#[test]
+fn what_an_earlier_run_showed_is_not_alive_where_its_list_cannot_be_read() {
+    let mut bench = Bench::settled();
+    assert_eq!(bench.held("door/d-1/availability").as_deref(), Some("online"));
+    bench.restart(settings(Style::Device), secs(5));
+    bench.auto = false;
+    bench.join();
+    for list in ["doors", "events", "scenarios"] {
+        let refused = Err(Fault::Forbidden(trace()));
+        let read = Ok(Answer::Scenarios(inventory(bench.scenarios.clone())));
+        bench.answer(list, if list == "scenarios" { read } else { refused });
+    }
+    bench.take_log();
+    assert_eq!(bench.held("bridge/api/availability").as_deref(), Some("online"));
+    assert_eq!(bench.held("door/d-1/availability").as_deref(), Some("offline"));
+}
+
+#[test]
+fn a_clearing_counts_only_once_a_link_that_is_proven_was_given_it() {
+    let mut bench = two_doors(Style::Device);
+    bench.link(LinkEvent::Unproven("silence".to_owned()));
+    bench.doors.pop();
+    bench.run(secs(700));
+    let memory = |bench: &mut Bench| bench.bridge.memory().map(|memory| memory.to_json().unwrap());
+    let swept = |json: Vec<u8>| String::from_utf8(json).unwrap().contains("door/d-3/state");
+    assert!(memory(&mut bench).is_some_and(swept), "it may not have reached the broker");
+    bench.link(LinkEvent::Proven);
+    bench.run(secs(5));
+    assert!(!memory(&mut bench).is_some_and(swept));
+    bench.take_log();
 }
 
 #[test]

@@ -19,6 +19,12 @@ fn stages(bench: &Bench) -> Vec<(Stage, Option<&str>)> {
         .collect()
 }
 
+/// A scenario that locks no door is active.
+fn with_another_active(bench: &mut Bench) {
+    bench.scenarios.push(scenario("s-2", &[]));
+    bench.scenarios[1].state = ScenarioState::Active;
+}
+
 fn write_all(bench: &mut Bench) {
     let number = bench.records.last().unwrap().number;
     bench.input(Input::Journal(JournalEvent::Written { number, head: "aa".to_owned() }));
@@ -32,10 +38,10 @@ fn count(log: &[String], what: &str) -> usize {
 
 #[test]
 fn nothing_opens_before_it_is_durable_that_it_may() {
-    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    let mut bench = Bench::settled_with(settings(Style::Device), with_another_active);
     bench.journals = false;
     bench.command("door/d-1", "UNLOCK");
-    bench.command("scenario/s-1", "OFF");
+    bench.command("scenario/s-2", "OFF");
     bench.run(secs(3));
     assert!(bench.open.is_empty(), "{:?}", bench.open);
     let accepted = (Stage::Accepted, None);
@@ -43,7 +49,7 @@ fn nothing_opens_before_it_is_durable_that_it_may() {
     assert_eq!(stages(&bench), [accepted, sending, accepted, sending]);
     write_all(&mut bench);
     let log = bench.take_log();
-    assert_eq!((count(&log, ">unlock d-1"), count(&log, ">release s-1")), (1, 1), "{log:?}");
+    assert_eq!((count(&log, ">unlock d-1"), count(&log, ">release s-2")), (1, 1), "{log:?}");
     assert_eq!(bench.open.len(), 2);
 }
 
@@ -95,10 +101,7 @@ fn each_attempt_of_an_unlock_is_written_down_before_it_is_made() {
 
 #[test]
 fn a_broken_journal_refuses_what_opens_tells_why_and_holds_no_lockdown_back() {
-    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
-        bench.scenarios.push(scenario("s-2", &[]));
-        bench.scenarios[1].state = ScenarioState::Active;
-    });
+    let mut bench = Bench::settled_with(settings(Style::Device), with_another_active);
     bench.journals = false;
     bench.command("door/d-1", "UNLOCK");
     bench.take_log();
@@ -118,7 +121,10 @@ fn a_broken_journal_refuses_what_opens_tells_why_and_holds_no_lockdown_back() {
     bench.journals = true;
     bench.input(Input::Journal(JournalEvent::Mended));
     assert_eq!(bench.held("bridge/problem").as_deref(), Some("None"));
-    bench.run(ms(10));
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    active(&mut bench, false);
+    bench.run(secs(5));
     bench.take_log();
     bench.command("door/d-1", "UNLOCK");
     assert_eq!(count(&bench.take_log(), ">unlock d-1"), 1);
@@ -399,5 +405,51 @@ fn a_lockdown_that_the_gate_turns_away_is_told_to_everybody() {
     bench.command("scenario/s-1", r#"{"action":"ON","id":"x"}"#);
     bench.command("scenario/s-1", r#"{"action":"ON","id":"x"}"#);
     assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("OFF"));
+    bench.take_log();
+}
+
+// ---- floods --------------------------------------------------------------------------------------------------------
+
+#[test]
+fn a_flood_is_answered_in_part_and_counted_in_full() {
+    const FLOOD: u64 = 5_000;
+    let mut bench =
+        Bench::settled_with(settings(Style::Device), |bench| bench.doors.push(door("d-2", "Back")));
+    bench.auto = false;
+    let written = bench.records.len();
+    for _ in 0..FLOOD {
+        bench.command("door/d-1", "UNLOCK");
+    }
+    bench.command("door/d-2", "LOCK");
+    let log = bench.take_log();
+    assert_eq!(count(&log, "!door/d-1/result unlock merged merged"), 20);
+    assert_eq!(count(&log, "!door/d-2/result lock refused unsupported"), 1, "another door is answered");
+    assert!(bench.records.len() - written < 30);
+    bench.run(secs(1));
+    let log = bench.take_log();
+    assert_eq!(count(&log, "!door/d-1/result - refused flood"), 1, "{log:?}");
+    let message = bench.last_result()["message"].as_str().unwrap().to_owned();
+    let parts = message.strip_prefix("4979 more commands were turned away: ").unwrap();
+    let sum: u64 =
+        parts.split(", ").map(|part| part.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap()).sum();
+    assert_eq!(sum, 4_979, "{message}");
+    assert_eq!(bench.bridge.status(bench.now).books.received(), FLOOD + 1);
+    // A minute later refusals are answered again.
+    bench.run(secs(61));
+    bench.take_log();
+    bench.command("door/d-1", "LOCK");
+    assert_eq!(count(&bench.take_log(), "!door/d-1/result lock refused unsupported"), 1);
+}
+
+#[test]
+fn names_that_nobody_knows_fill_no_memory_and_are_counted() {
+    let mut bench = Bench::settled();
+    for number in 0..2_000 {
+        bench.command(&format!("door/x-{number}"), "UNLOCK");
+    }
+    let answered = count(&bench.take_log(), "refused unknown_target");
+    assert_eq!(answered, 256);
+    assert_eq!(bench.bridge.status(bench.now).books.ended(verkada2mqtt::model::Outcome::Refused), 2_000);
+    bench.run(secs(2));
     bench.take_log();
 }

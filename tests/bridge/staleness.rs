@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use verkada2mqtt::model::{Answer, EventPage, Fault};
+use verkada2mqtt::model::{Answer, EventPage, Fault, Inventory};
 
 use crate::{
     bench::{Bench, call_line, inventory, ms, secs, settings, trace},
@@ -14,15 +14,23 @@ use crate::{
 fn answer(bench: &mut Bench, failing: &[&str], fault: &Fault) {
     while let Some(call) = bench.open.first() {
         let what = call_line(&call.request);
-        let good = match what.as_str() {
-            "doors" => Answer::Doors(inventory(bench.doors.clone())),
-            "scenarios" => Answer::Scenarios(inventory(bench.scenarios.clone())),
-            "events" => Answer::Events(EventPage { events: vec![], skipped: vec![], next: None }),
-            other => panic!("{other}"),
-        };
-        let result = if failing.contains(&what.as_str()) { Err(fault.clone()) } else { Ok(good) };
-        bench.answer(&what, result);
+        if failing.contains(&what.as_str()) {
+            bench.answer(&what, Err(fault.clone()));
+        } else {
+            answer_one(bench, &what);
+        }
     }
+}
+
+/// Answers one reading well.
+fn answer_one(bench: &mut Bench, what: &str) {
+    let good = match what {
+        "doors" => Answer::Doors(inventory(bench.doors.clone())),
+        "scenarios" => Answer::Scenarios(inventory(bench.scenarios.clone())),
+        "events" => Answer::Events(EventPage { events: vec![], skipped: vec![], next: None }),
+        other => panic!("{other}"),
+    };
+    bench.answer(what, Ok(good));
 }
 
 /// Lets time pass with readings that are answered so.
@@ -158,6 +166,32 @@ fn an_api_that_comes_and_goes_for_an_hour_fills_no_log() {
     assert!(told.len() <= 70, "{told:#?}");
     let of_api = told.iter().filter(|line| line.contains("the vendor's API")).count();
     assert!((1..=12).contains(&of_api), "four in twenty minutes: {told:#?}");
+}
+
+#[test]
+fn an_element_that_cannot_be_read_is_told_once_however_often_the_list_is_read() {
+    let (lines, _log) = Lines::listen();
+    let mut bench = Bench::settled();
+    lines.take();
+    bench.auto = false;
+    let mut readings = 0;
+    while readings < 100 {
+        bench.run(secs(60));
+        while let Some(call) = bench.open.first() {
+            let what = call_line(&call.request);
+            if what == "doors" {
+                readings += 1;
+                let skipped = vec!["door 500 of the list is left out: invalid type".to_owned()];
+                bench.answer(&what, Ok(Answer::Doors(Inventory { items: bench.doors.clone(), skipped })));
+            } else {
+                answer_one(&mut bench, &what);
+            }
+        }
+    }
+    let told: Vec<_> = lines.take().into_iter().filter(|line| line.contains("is left out")).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains("WARN") && told[0].contains("door 500"), "{told:#?}");
+    bench.take_log();
 }
 
 #[test]

@@ -293,6 +293,50 @@ fn a_fire_alarm_of_a_controller_reaches_all_its_doors_and_no_others() {
 }
 
 #[test]
+fn what_a_controller_told_through_a_door_that_is_not_listed_yet_waits_for_all_its_doors() {
+    let mut bench = Bench::settled();
+    for (id, kind) in [("e-1", EventKind::ControllerFireTriggered), ("e-2", EventKind::ControllerOffline)] {
+        bench.events.push(event(id, kind, "d-8", bench.now.utc));
+        bench.run(secs(5));
+    }
+    bench.expect(&[]);
+    for id in ["d-8", "d-9"] {
+        let mut late = door(id, "Cellar");
+        late.controller.as_mut().unwrap().id = "acu-2".parse().unwrap();
+        bench.doors.push(late);
+    }
+    bench.run(secs(300));
+    let held = |id: &str, leaf: &str| bench.held(&format!("door/{id}/{leaf}")).unwrap();
+    for (id, availability, fire) in
+        [("d-1", "online", "None"), ("d-8", "offline", "ON"), ("d-9", "offline", "ON")]
+    {
+        assert_eq!(held(id, "availability"), availability, "{id}");
+        assert_eq!(held(id, "fire"), fire, "{id}");
+    }
+    bench.take_log();
+}
+
+#[test]
+fn a_controller_without_a_name_is_that_of_the_one_door_that_told_of_it() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
+        for door in [&mut door("d-1", "Front Door"), &mut door("d-2", "Back Door")] {
+            door.controller = None;
+            bench.doors.retain(|known| known.id != door.id);
+            bench.doors.push(door.clone());
+        }
+    });
+    bench.events.push(event("e-1", EventKind::ControllerOffline, "d-1", bench.now.utc));
+    bench.run(secs(5));
+    let held = |bench: &Bench, id: &str| bench.held(&format!("door/{id}/availability")).unwrap();
+    assert_eq!(["d-1", "d-2"].map(|id| held(&bench, id)), ["offline", "online"]);
+    bench.run(secs(2));
+    bench.events.push(event("e-2", EventKind::Opened, "d-1", bench.now.utc));
+    bench.run(secs(5));
+    assert_eq!(["d-1", "d-2"].map(|id| held(&bench, id)), ["online", "online"]);
+    bench.take_log();
+}
+
+#[test]
 fn tampering_and_fire_are_announced_once_they_were_seen_and_then_stay() {
     let mut bench = Bench::settled();
     let always = ["access", "forced_open", "held_open", "lock", "position", "unlock"];

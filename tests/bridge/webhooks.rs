@@ -3,10 +3,10 @@
 use jiff::SignedDuration;
 use verkada2mqtt::{
     bridge::Input,
-    model::{AccessEvent, Answer, EventKind, EventPage, Push},
+    model::{AccessEvent, Answer, EventKind, EventPage, Fault, Push},
 };
 
-use super::bench::{Bench, call_line, event, inventory, secs};
+use super::bench::{Bench, call_line, event, inventory, secs, trace};
 
 fn at(bench: &Bench, seconds_ago: i64) -> jiff::Timestamp {
     bench.now.utc - SignedDuration::from_secs(seconds_ago)
@@ -78,6 +78,18 @@ fn a_late_delivery_undoes_nothing_and_one_from_before_the_start_is_no_news() {
     let before = at(&bench, 100);
     push(&mut bench, event("w-3", EventKind::Granted, "d-1", before));
     bench.expect(&[]);
+}
+
+#[test]
+fn what_was_told_is_not_told_again_after_events_could_not_be_read() {
+    let mut bench = lively();
+    let denied = event("w-1", EventKind::Denied, "d-1", at(&bench, 0));
+    push(&mut bench, denied.clone());
+    bench.run(secs(31));
+    bench.answer("events", Err(Fault::Forbidden(trace())));
+    bench.take_log();
+    push(&mut bench, denied);
+    assert!(!bench.take_log().iter().any(|line| line.starts_with("!door")));
 }
 
 #[test]

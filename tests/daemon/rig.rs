@@ -1,6 +1,7 @@
 //! A simulated organisation, a broker and a configuration for the program under test.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write,
     net::SocketAddr,
@@ -116,6 +117,24 @@ impl Rig {
     pub(crate) async fn holds(&self, topic: &str, payload: &str) {
         let what = format!("{topic} {payload} is retained");
         eventually(&what, async || (self.retained(topic).as_deref() == Some(payload)).then_some(())).await;
+    }
+
+    /// All that the broker holds of doors, scenarios and discovery; how the gateway itself is changes by the minute.
+    pub(crate) fn held(&self) -> BTreeMap<String, Vec<u8>> {
+        let all = self.broker.retained("#").into_iter();
+        let told = all.filter(|(topic, _)| !topic.starts_with("verkada/bridge/"));
+        told.map(|(topic, payload)| (topic, payload.to_vec())).collect()
+    }
+
+    /// Waits until every door and scenario, the API and the gateway are shown as available: what they show came before.
+    pub(crate) async fn all_is_shown(&self) {
+        let doors = self.world.doors().into_iter().map(|door| format!("door/{}", door.id));
+        let scenarios =
+            self.world.scenarios().into_iter().map(|scenario| format!("scenario/{}", scenario.id));
+        for target in doors.chain(scenarios).chain(["bridge/api".to_owned()]) {
+            self.holds(&format!("verkada/{target}/availability"), "online").await;
+        }
+        self.holds("verkada/availability", "online").await;
     }
 
     /// The retained payload of a topic.

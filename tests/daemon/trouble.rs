@@ -315,13 +315,14 @@ async fn an_unlock_without_an_answer_is_unknown_and_never_sent_again() {
 async fn a_cut_mqtt_connection_brings_everything_back() {
     let rig = Rig::start().await;
     let gateway = rig.run_ready().await;
-    let whole = rig.broker.retained("#");
+    rig.all_is_shown().await;
+    let whole = rig.held();
     for round in 0..2 {
         let logged = gateway.log().len();
         rig.broker.forget_retained();
         rig.broker.drop_connections();
         gateway.logs_after(logged, "the MQTT link is proven").await;
-        eventually(&format!("round {round}"), async || (rig.broker.retained("#") == whole).then_some(()))
-            .await;
+        rig.all_is_shown().await;
+        eventually(&format!("round {round}"), async || (rig.held() == whole).then_some(())).await;
     }
 }

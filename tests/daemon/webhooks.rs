@@ -1,6 +1,14 @@
 //! Webhooks bring at once what polls bring later.
 
-use verkada2mqtt::{clock, simulator::ledger::Endpoint};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use verkada2mqtt::{
+    clock,
+    simulator::{ledger::Endpoint, webhook::signature},
+};
 
 use crate::rig::{Rig, eventually, get, ready};
 
@@ -56,4 +64,48 @@ async fn with_webhooks_cut_the_next_poll_brings_the_same_truth() {
     })
     .await;
     rig.holds("verkada/bridge/webhook", "off").await;
+}
+
+#[tokio::test]
+async fn a_call_at_an_intercom_rings_the_doorbell() {
+    let rig = Rig::start_with_webhooks(SECRET).await;
+    let gateway = rig.run();
+    let http = ready(&gateway).await;
+    let client = rig.client().await;
+    let device = rig.retained("homeassistant/device/verkada2mqtt_verkada/config").unwrap();
+    let device: Value = serde_json::from_str(&device).unwrap();
+    let doorbell = &device["components"]["intercom"];
+    assert_eq!(
+        (&doorbell["device_class"], &doorbell["state_topic"]),
+        (&json!("doorbell"), &json!("verkada/bridge/intercom"))
+    );
+    // Events have whole seconds: one of the second of the start may be from before it.
+    let second = clock::now().utc.as_second();
+    let now = eventually("the next second", async || {
+        let now = clock::now().utc.as_second();
+        (now > second).then_some(now)
+    })
+    .await;
+    let example = include_str!("../fixtures/verkada/webhook-intercom-call-triggered.json");
+    let mut body: Value = serde_json::from_str(example).unwrap();
+    body["data"]["created"] = json!(now);
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(http).await.unwrap();
+    let request = format!(
+        "POST /webhook/verkada HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nVerkada-Signature: {}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        signature(SECRET.as_bytes(), body.as_bytes(), now),
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let rung: Value = client
+        .until("the ring", |heard| {
+            let ring = heard.iter().find(|message| message.topic == "verkada/bridge/intercom")?;
+            serde_json::from_str(&ring.payload).ok()
+        })
+        .await;
+    assert_eq!((&rung["event_type"], &rung["intercom"]), (&json!("ring"), &json!("Lobby intercom")));
 }

@@ -12,12 +12,13 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 use verkada2mqtt::{
-    bridge::{Birth, Bridge, CommandSettings, Input, Memory, Polls, Selection, Settings},
-    hass::{Announcer, GatewayFacts, Style, Topics},
+    bridge::{Birth, Bridge, CommandSettings, DuringLockdown, Input, Memory, Polls, Selection, Settings},
+    hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
         AccessEvent, Action, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
         JournalEvent, Level, LinkEvent, Message, Now, Outcome, Past, PastCommand, PastEnd, Protocol,
-        Publication, Qos, Record, Reply, Request, Scenario, ScenarioState, Site, Stage, Trace, Unlocked,
+        Publication, Qos, Reason, Record, Reply, Request, Scenario, ScenarioState, Site, Stage, Trace,
+        Unlocked,
     },
 };
 
@@ -50,11 +51,20 @@ pub(crate) fn settings(style: Style) -> Settings {
             prefix: "homeassistant".to_owned(),
             topics: Topics::new("verkada"),
             stamp_commands: true,
-            own: GatewayFacts { key_expires: true, restart: true },
+            own: GatewayFacts { key_expires: true, restart: true, intercom: false },
+            code: CodeFacts::default(),
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
         polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5) },
-        commands: CommandSettings { unlock: true, activate: true, release: true, max_age: secs(10) },
+        commands: CommandSettings {
+            read_only: false,
+            unlock: true,
+            activate: true,
+            release: true,
+            max_age: secs(10),
+            during_lockdown: DuringLockdown::Refuse,
+        },
+        code: None,
         doors: Selection::default(),
         door_settings: BTreeMap::new(),
         assume_locked: false,
@@ -145,6 +155,7 @@ pub(crate) fn line(publication: &Publication) -> String {
     }
     if topic.ends_with("/result") || text.starts_with("{\"action\"") {
         let json = json();
+        check_explained(&json);
         return format!(
             "{mark}{topic} {} {} {}",
             word(&json["action"]),
@@ -156,6 +167,15 @@ pub(crate) fn line(publication: &Publication) -> String {
         return format!("{mark}{topic} {}", word(&json()["event_type"]));
     }
     format!("{mark}{topic} {text}")
+}
+
+/// A result has a reason only with an outcome that the documentation tells for it.
+fn check_explained(result: &Value) {
+    let reason = Reason::ALL.into_iter().find(|reason| result["reason"] == reason.word());
+    let Some(reason) = reason else { return assert!(result["reason"].is_null(), "{result}") };
+    let outcomes = reason.explanation().outcomes;
+    let told = outcomes.iter().any(|outcome| result["outcome"] == outcome.word());
+    assert!(told || result["finished_at"].is_null(), "{result}");
 }
 
 /// Whether a topic tells how the gateway itself is, and nothing of doors, scenarios and links.

@@ -7,16 +7,21 @@ use std::{
 
 use tracing_subscriber::{filter::LevelFilter, fmt::MakeWriter};
 
-/// The lines of one thread, at the usual level.
+/// The lines of one thread.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Lines {
     /// Listens on this thread until the second value is dropped.
     pub(crate) fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        Self::listen_at(LevelFilter::INFO)
+    }
+
+    /// Listens at another level.
+    pub(crate) fn listen_at(level: LevelFilter) -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::INFO)
+            .with_max_level(level)
             .with_writer(lines.clone())
             .with_ansi(false)
             .without_time()

@@ -1,5 +1,6 @@
 //! Every key of the file: what it is for, what it takes, its default, and which of them do not go together.
 
+mod commands;
 mod filters;
 mod mqtt;
 mod pem;
@@ -12,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
-    settings::{Commands, Config, Discovery, Format, HomeAssistant, Http, Log, Poll},
+    settings::{Config, Discovery, Format, HomeAssistant, Http, Journal, Log, Poll},
 };
 use crate::model::Level;
 
@@ -23,8 +24,11 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
     let home_assistant =
         root.section("home_assistant", "How Home Assistant finds the gateway.", home_assistant);
     let poll = root.section("poll", "How often Verkada is asked.", poll);
-    let commands = root.section("commands", "What may be commanded over MQTT.", commands);
+    let commands = root.section("commands", "What may be commanded over MQTT.", commands::commands);
     let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
+    if let Ok(commands) = &commands {
+        commands::refuse_missing_code(root, commands, &doors);
+    }
     let scenarios = root.section("scenarios", "Which scenarios.", filters::scenarios);
     let events = root.section("events", "What access events tell.", filters::events);
     let webhook = root.section(
@@ -34,19 +38,21 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
     );
     let http = http_alone(root);
     let state_dir = state_dir(root);
+    let journal = root.section("journal", "The journal of commands, in the state_dir.", journal);
     let log = root.section("log", "The log.", log);
     Ok(Config {
         verkada: verkada?,
         mqtt: mqtt?,
         home_assistant,
         poll,
-        commands,
+        commands: commands?,
         doors,
         scenarios,
         events,
         webhook: webhook?,
         http,
         state_dir,
+        journal,
         log,
         warnings: Vec::new(),
     })
@@ -102,20 +108,6 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
     }
 }
 
-fn commands(section: &mut Section<'_, '_>) -> Commands {
-    Commands {
-        unlock: section
-            .key("unlock", "Whether doors may be unlocked; a door's own setting wins.")
-            .boolean(true),
-        activate: section.key("activate", "Whether scenarios may be started.").boolean(true),
-        release: section.key("release", "Whether scenarios may be ended.").boolean(true),
-        max_age: section
-            .key("max_age", "Commands older than this are refused.")
-            .duration(Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_mins(1)),
-        restart: section.key("restart", "Whether the gateway may be restarted by a message.").boolean(false),
-    }
-}
-
 /// Reads the part about the HTTP server.
 pub(super) fn http_alone(root: &mut Section<'_, '_>) -> Http {
     root.section("http", "The HTTP server for health, metrics, status page and webhooks.", http)
@@ -141,6 +133,13 @@ pub(super) fn state_dir(root: &mut Section<'_, '_>) -> PathBuf {
     )
     .parsed_or("/var/lib/verkada2mqtt".to_owned(), &rule, check)
     .into()
+}
+
+fn journal(section: &mut Section<'_, '_>) -> Journal {
+    let days = |days: u64| Duration::from_hours(24 * days);
+    Journal {
+        keep: section.key("keep", "Older records are removed.").duration(days(400), days(1)..=days(3650)),
+    }
 }
 
 fn log(section: &mut Section<'_, '_>) -> Log {

@@ -1,6 +1,12 @@
 //! One key: each method reads another kind of value.
 
-use std::{collections::BTreeMap, fmt::Display, ops::RangeInclusive, str::FromStr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde_json::json;
 
@@ -148,7 +154,39 @@ impl Key<'_, '_, '_> {
         );
         let rule = Rule::of("a list of ids", json!({"type": "array", "items": item_rule.schema}));
         self.note_default(rule.schema.clone(), &json!([]));
-        let Some(Found { value, spot }) = self.take() else { return BTreeMap::new() };
+        let Some(found) = self.take() else { return BTreeMap::new() };
+        let parse = |text: &str| text.parse().map_err(|error: T::Err| Problem::new(error.to_string()));
+        let ids = self.items(found, &rule, &item_rule, parse).unwrap_or_default();
+        ids.into_iter().map(|Found { value, spot }| (value, spot)).collect()
+    }
+
+    /// A set of words; all of them by default.
+    pub(in crate::config) fn choices<T: Copy + Ord>(mut self, words: &[(&str, T)]) -> BTreeSet<T> {
+        let allowed: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let item_rule = Rule::of(format!("any of {}", allowed.join(", ")), json!({ "enum": allowed }));
+        let rule = Rule::of(
+            format!("a list of any of {}", allowed.join(", ")),
+            json!({"type": "array", "items": item_rule.schema}),
+        );
+        self.note_default(rule.schema.clone(), &json!(allowed));
+        let all = || words.iter().map(|(_, value)| *value).collect();
+        let Some(found) = self.take() else { return all() };
+        let parse = |text: &str| {
+            let known = words.iter().find(|(word, _)| *word == text);
+            known.map(|(_, value)| *value).ok_or_else(|| Problem::new("unknown word"))
+        };
+        self.items(found, &rule, &item_rule, parse)
+            .map_or_else(all, |items| items.into_iter().map(|found| found.value).collect())
+    }
+
+    /// The elements of a list that are right; `None` where it is no list.
+    fn items<T>(
+        &mut self,
+        Found { value, spot }: Found<Value>,
+        rule: &Rule,
+        item_rule: &Rule,
+        parse: impl Fn(&str) -> Result<T, Problem>,
+    ) -> Option<Vec<Found<T>>> {
         let in_variable = matches!(spot, Spot::Variable(_));
         let items: Vec<Found<Value>> = match value {
             Value::List(items) => items.into_iter().map(Found::from).collect(),
@@ -162,20 +200,17 @@ impl Key<'_, '_, '_> {
             | Value::Text(_)
             | Value::Map(_)
             | Value::Tagged(_)) => {
-                self.refuse(&spot, Problem::of_type(&other, &rule));
-                return BTreeMap::new();
+                self.refuse(&spot, Problem::of_type(&other, rule));
+                return None;
             }
         };
         let list = self.path.clone();
-        let mut ids = BTreeMap::new();
+        let mut right = Vec::new();
         for (index, item) in items.into_iter().enumerate() {
             self.path = format!("{list}[{index}]");
-            let parse = |text: &str| text.parse().map_err(|error: T::Err| Problem::new(error.to_string()));
-            if let Ok(Found { value, spot }) = self.check(item, &item_rule, parse) {
-                ids.insert(value, spot);
-            }
+            right.extend(self.check(item, item_rule, &parse));
         }
-        ids
+        Some(right)
     }
 
     /// Takes the value out of the environment, else out of the file.

@@ -1,0 +1,242 @@
+//! What is known of a lock, from which evidence, and which counts most.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::Choices;
+use crate::{
+    bridge::scenarios::Coverage,
+    model::{EventKind, Now, ScenarioId},
+};
+
+/// What is shown of a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::bridge) enum Lock {
+    /// The newest evidence says locked.
+    Locked,
+    /// The newest evidence says unlocked.
+    Unlocked,
+    /// An unlock was accepted and is on its way.
+    Unlocking,
+    /// There is no evidence, or it contradicts itself.
+    Unknown,
+}
+
+/// Where a shown lock state comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::bridge) enum Source {
+    /// A command of ours.
+    Command,
+    /// An access event.
+    Event,
+    /// A scenario that locks the door.
+    Scenario,
+    /// The owner's choice for doors without evidence.
+    Assumed,
+    /// Nothing.
+    Nothing,
+}
+
+impl Source {
+    /// The word used in attributes.
+    pub(in crate::bridge) const fn word(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Event => "event",
+            Self::Scenario => "scenario",
+            Self::Assumed => "assumed",
+            Self::Nothing => "none",
+        }
+    }
+}
+
+/// What is shown of a lock, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::bridge) struct Shown {
+    pub(in crate::bridge) lock: Lock,
+    pub(in crate::bridge) source: Source,
+    /// When the evidence arose.
+    pub(in crate::bridge) at: Option<Timestamp>,
+    /// When the door is due to lock again.
+    pub(in crate::bridge) relock_due: Option<Timestamp>,
+}
+
+/// What events proved about a lock, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Proof {
+    Locked,
+    Unlocked,
+    /// It moved, the direction is not known.
+    Moved,
+}
+
+impl Proof {
+    /// What an event of this kind proves.
+    pub(super) const fn of(kind: EventKind) -> Option<Self> {
+        match kind {
+            EventKind::Unlocked => Some(Self::Unlocked),
+            EventKind::Locked => Some(Self::Locked),
+            EventKind::LockChanged => Some(Self::Moved),
+            EventKind::Granted
+            | EventKind::RemoteUnlock
+            | EventKind::Opened
+            | EventKind::Closed
+            | EventKind::HeldOpen
+            | EventKind::ForcedOpen
+            | EventKind::Denied
+            | EventKind::Lockdown
+            | EventKind::Tamper
+            | EventKind::FireTriggered
+            | EventKind::FireReleased
+            | EventKind::ControllerFireTriggered
+            | EventKind::ControllerFireReleased
+            | EventKind::ControllerOffline
+            | EventKind::ControllerStartup
+            | EventKind::Other => None,
+        }
+    }
+}
+
+/// An event told that somebody was let in: what says nothing of the lock itself, and is only a guess about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grant {
+    at: Timestamp,
+    /// Until when the door is taken to be unlocked by it; `None` once that is over.
+    until: Option<(Instant, Timestamp)>,
+}
+
+/// The evidence about one lock that is not an unlock of ours.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    proof: Option<(Proof, Timestamp)>,
+    /// When the door was last opened.
+    opened: Option<Timestamp>,
+    /// Which active scenarios lock it, and since when.
+    covered: Option<Coverage>,
+    /// The newest grant.
+    granted: Option<Grant>,
+    /// The oldest lock event seen of it: from then on lock events are waited for instead of guessing from grants.
+    speaks_since: Option<Timestamp>,
+}
+
+impl Evidence {
+    /// What it shows. `own_unlock` is when an unlock of ours last worked: earlier grants add nothing to that.
+    pub(super) fn shown(&self, choices: Choices, own_unlock: Option<Timestamp>) -> Shown {
+        self.guess(choices, own_unlock).unwrap_or_else(|| self.base(choices))
+    }
+
+    /// The active scenarios that lock it.
+    pub(super) fn covered_by(&self) -> impl Iterator<Item = &ScenarioId> {
+        self.covered.iter().flat_map(|coverage| &coverage.by)
+    }
+
+    /// Takes what an event proves about the lock, if it is newer than what was known.
+    pub(super) fn prove(&mut self, proof: Proof, at: Timestamp) {
+        match self.proof {
+            Some((_, known)) if at < known => {}
+            // Event times are whole seconds: which of two contradicting events came last is not known.
+            Some((known, since)) if at == since && known != proof => self.proof = Some((Proof::Moved, at)),
+            Some(_) | None => self.proof = Some((proof, at)),
+        }
+    }
+
+    /// The lock told of itself.
+    pub(super) fn speak(&mut self, at: Timestamp) {
+        self.speaks_since = Some(self.speaks_since.map_or(at, |known| known.min(at)));
+    }
+
+    /// The door was opened.
+    pub(super) fn open(&mut self, at: Timestamp) {
+        self.opened = self.opened.max(Some(at));
+    }
+
+    /// Somebody was let in, which unlocks the door for `lasts`.
+    pub(super) fn grant(&mut self, at: Timestamp, lasts: Duration, now: Now) {
+        if self.granted.is_some_and(|known| known.at >= at) {
+            return;
+        }
+        let ends = at.saturating_add(lasts).unwrap_or(at);
+        let left = Duration::try_from(ends.duration_since(now.utc)).ok().filter(|left| !left.is_zero());
+        self.granted = Some(Grant { at, until: left.map(|left| (now.mono + left, ends)) });
+    }
+
+    /// Which active scenarios lock it. Returns whether that changed.
+    pub(super) fn cover(&mut self, active: Option<&Coverage>) -> bool {
+        if self.covered.as_ref() == active {
+            return false;
+        }
+        self.covered = active.cloned();
+        true
+    }
+
+    /// The last scenario that locked it ended: evidence from before proves nothing.
+    pub(super) fn uncover(&mut self, now: Now) {
+        self.proof = self.proof.filter(|(_, at)| *at > now.utc);
+    }
+
+    /// Drops what events proved; returns whether there was any.
+    pub(super) fn forget(&mut self) -> bool {
+        self.proof.take().is_some()
+    }
+
+    /// When the guess from a grant is over.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.granted.and_then(|grant| grant.until).map(|(until, _)| until)
+    }
+
+    /// Ends the guess, if it is due.
+    pub(super) fn expire(&mut self, now: Now) {
+        self.granted = self
+            .granted
+            .map(|grant| Grant { until: grant.until.filter(|(until, _)| *until > now.mono), ..grant });
+    }
+
+    fn base(&self, choices: Choices) -> Shown {
+        let shown = |lock, source, at| Shown { lock, source, at, relock_due: None };
+        match (self.proof, self.covered.as_ref().map(|coverage| coverage.newest)) {
+            (Some((proof, at)), covered) if covered.is_none_or(|active| at > active.by) => match proof {
+                Proof::Locked => shown(Lock::Locked, Source::Event, Some(at)),
+                Proof::Unlocked => shown(Lock::Unlocked, Source::Event, Some(at)),
+                Proof::Moved => shown(Lock::Unknown, Source::Event, Some(at)),
+            },
+            // Whether the lock moved before or after the scenario locked it is not known.
+            (Some((Proof::Unlocked | Proof::Moved, at)), Some(active))
+                if active.after.is_none_or(|after| at > after) =>
+            {
+                shown(Lock::Unknown, Source::Event, Some(at))
+            }
+            (_, Some(active)) => shown(Lock::Locked, Source::Scenario, Some(active.by)),
+            (_, None) if choices.assume_locked => shown(Lock::Locked, Source::Assumed, None),
+            (_, None) => shown(Lock::Unknown, Source::Nothing, None),
+        }
+    }
+
+    /// What the newest grant lets guess about the lock: nothing where anything from then or later says more. It is
+    /// judged anew each time, so that the order in which evidence arrives does not matter.
+    fn guess(&self, choices: Choices, own_unlock: Option<Timestamp>) -> Option<Shown> {
+        let Grant { at, until } = self.granted?;
+        let (_, until_utc) = until?;
+        let later = |known: Option<Timestamp>| known.is_some_and(|known| known > at);
+        let speaks = self.speaks_since.is_some_and(|since| since <= at);
+        let relocked = choices.relocks_on_open && later(self.opened);
+        let superseded = own_unlock.is_some_and(|own| own >= at);
+        if relocked || superseded || later(self.proof.map(|(_, known)| known)) {
+            return None;
+        }
+        let guess = |lock, relock_due| Shown { lock, source: Source::Event, at: Some(at), relock_due };
+        if speaks {
+            // The door's own word is waited for; only that it is locked cannot be said meanwhile.
+            return (self.base(choices).lock == Lock::Locked).then(|| guess(Lock::Unknown, None));
+        }
+        Some(guess(Lock::Unlocked, Some(until_utc)))
+    }
+}
+
+#[cfg(test)]
+impl Evidence {
+    /// How far it reaches: the newest proof and the newest grant.
+    pub(super) fn reach(&self) -> [Option<Timestamp>; 2] {
+        [self.proof.map(|(_, at)| at), self.granted.map(|grant| grant.at)]
+    }
+}

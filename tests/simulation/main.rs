@@ -1,0 +1,409 @@
+//! A seeded world around the core: a vendor with doors that move, faults on every call, a broker that cuts, stalls and
+//! forgets, people who command, and a gateway that crashes and stops. Every step is checked; each run ends in a quiet
+//! phase, after which what is shown must be what is.
+//!
+//! `SEED=n` runs one seed, `SEEDS=n` that many; a failure prints its seed. The files go by what each part knows:
+//! `vendor` what is, `people` who does what, `broker` what got through, `gateway` how the program comes and goes,
+//! `truth` what can be known, `checks` and `end` what must hold.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "a world names what matters to it")]
+
+#[path = "../support/bench.rs"]
+#[expect(dead_code, reason = "shared with the scenarios, which use more of it")]
+mod bench;
+mod broker;
+mod checks;
+mod end;
+mod gateway;
+mod people;
+mod truth;
+mod vendor;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use verkada2mqtt::{
+    bridge::Input,
+    model::{AccessEvent, Answer, Call, CallId, EventKind, Fault, Message, Now, Outcome, Push},
+    rng::Rng,
+};
+
+use self::{
+    bench::{OUTCOMES, later, ms, start},
+    broker::Broker,
+    checks::Ledger,
+    gateway::Gateway,
+    people::{Fed, People},
+    truth::Truth,
+    vendor::{Fate, Vendor},
+};
+
+const DOORS: [&str; 5] = ["d-0", "d-1", "d-2", "d-3", "d-4"];
+/// The door that the vendor lists at times, and at times not.
+const FICKLE: &str = "d-4";
+/// A door of somebody else: events name it, no list does.
+const FOREIGN: &str = "d-x";
+/// Doors whose controllers report lock events; the others are mute.
+const SPEAKING: [&str; 3] = ["d-0", "d-1", "d-2"];
+/// Doors that lock as soon as they are opened: one that speaks, one that is mute.
+const RELOCKING: [&str; 2] = ["d-1", "d-3"];
+/// The last one is used from elsewhere only, the others by commands only.
+const SCENARIOS: [&str; 3] = ["s-0", "s-1", "s-x"];
+/// How long things happen.
+const BUSY: Duration = Duration::from_secs(150);
+/// How long the world is quiet before the end is judged: longer than any activate, unlock or vanishing lasts.
+const QUIET: Duration = Duration::from_mins(5);
+/// The same where events come so late that only the reading of the last hours finds them.
+const LONG_QUIET: Duration = Duration::from_mins(13);
+/// How long a door that never told of being closed is believed to stand open.
+const OPEN_BELIEVED: Duration = Duration::from_mins(1);
+/// Wakes of the core in one second beyond which it spins.
+const MAX_WAKES: u32 = 60;
+
+/// The controller of a door.
+fn controller_of(door: &str) -> &'static str {
+    match door {
+        "d-0" | "d-1" => "acu-1",
+        FICKLE => "acu-3",
+        FOREIGN => "acu-x",
+        _ => "acu-2",
+    }
+}
+
+/// What is going to happen.
+#[derive(Debug)]
+enum Happening {
+    Command,
+    /// A message that waits in a run of the gateway is handled.
+    Deliver(u32, Message, Fed),
+    /// The vendor carries a call of a run out, or not.
+    Execute(u32, Call, Fate, Duration),
+    Reply(u32, CallId, Result<Answer, Fault>),
+    Relock(&'static str),
+    Person,
+    Visible(AccessEvent),
+    /// A webhook brings an event, or a second time, or late.
+    Push(AccessEvent),
+    Elsewhere,
+    Cut,
+    Connect,
+    Proven,
+    Unproven,
+    Birth,
+    Roster,
+    /// What the gateway remembers reaches the disk.
+    Write(u32),
+    Crash,
+    Stop,
+    /// The grace of a stop is over.
+    Leave(u32),
+    Start,
+}
+
+struct World {
+    seed: u64,
+    rng: Rng,
+    begin: Instant,
+    now: Now,
+    agenda: BTreeMap<(Instant, u64), Happening>,
+    sequence: u64,
+    quiet: bool,
+    gateway: Gateway,
+    vendor: Vendor,
+    broker: Broker,
+    people: People,
+    truth: Truth,
+    ledger: Ledger,
+    trail: VecDeque<String>,
+    publications: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let now = start();
+        let mut world = Self {
+            seed,
+            rng: Rng::new(seed),
+            begin: now.mono,
+            now,
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            quiet: false,
+            gateway: Gateway::first(seed, now),
+            vendor: Vendor::new(seed, now),
+            broker: Broker::default(),
+            people: People::default(),
+            truth: Truth::new(seed, now),
+            ledger: Ledger::default(),
+            trail: VecDeque::new(),
+            publications: 0,
+        };
+        world.plan(ms(1), Happening::Connect);
+        for (first, happening) in [
+            (3_000, Happening::Command),
+            (2_000, Happening::Person),
+            (9_000, Happening::Elsewhere),
+            (20_000, Happening::Cut),
+            (15_000, Happening::Unproven),
+            (30_000, Happening::Birth),
+            (40_000, Happening::Roster),
+            (150_000, Happening::Crash),
+            (180_000, Happening::Stop),
+        ] {
+            let at = world.rng.between(ms(1), ms(first));
+            world.plan(at, happening);
+        }
+        world
+    }
+
+    /// Whether events may come so late that only the reading of the last hours finds them.
+    const fn is_slow(seed: u64) -> bool {
+        seed % 10 == 9
+    }
+
+    fn plan(&mut self, after: Duration, happening: Happening) {
+        self.sequence += 1;
+        self.agenda.insert((self.now.mono + after, self.sequence), happening);
+    }
+
+    fn again(&mut self, low_ms: u64, high_ms: u64, happening: Happening) {
+        if !self.quiet {
+            let after = self.rng.between(ms(low_ms), ms(high_ms));
+            self.plan(after, happening);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        let at = (self.now.mono - self.begin).as_secs_f64();
+        self.trail.push_back(format!("{at:9.3} {text}"));
+        if self.trail.len() > 120 {
+            self.trail.pop_front();
+        }
+    }
+
+    #[track_caller]
+    fn must(&self, holds: bool, what: impl Fn() -> String) {
+        if !holds {
+            let trail = self.trail.iter().cloned().collect::<Vec<_>>().join("\n");
+            panic!("{trail}\nseed {}: {}", self.seed, what());
+        }
+    }
+
+    fn pick<T: Clone>(&mut self, of: &[T]) -> T {
+        self.rng.pick(of).unwrap().clone()
+    }
+
+    fn run(&mut self) {
+        let quiet = if Self::is_slow(self.seed) { LONG_QUIET } else { QUIET };
+        self.run_until(self.begin + BUSY);
+        self.quiet = true;
+        if !self.broker.up && !self.agenda.values().any(|h| matches!(h, Happening::Connect)) {
+            self.plan(ms(1), Happening::Connect);
+        }
+        if self.broker.up {
+            self.plan(ms(1), Happening::Proven);
+        }
+        self.broker.stalled = false;
+        self.run_until(self.begin + BUSY + quiet);
+        self.judge_the_end();
+    }
+
+    fn run_until(&mut self, end: Instant) {
+        let (mut second, mut wakes) = (0, 0);
+        loop {
+            let world = self.agenda.first_key_value().map(|((at, _), _)| *at);
+            let core = if self.gateway.down { None } else { self.gateway.bridge.next_deadline(self.now) };
+            let core = core.map(|(at, _)| at.max(self.now.mono));
+            self.must(self.gateway.down || core.is_some(), || {
+                "the core wants never to be woken again".to_owned()
+            });
+            let next = world.into_iter().chain(core).min().unwrap();
+            if next > end {
+                break;
+            }
+            self.now = later(self.now, next - self.now.mono);
+            if (self.now.mono - self.begin).as_secs() != second {
+                second = (self.now.mono - self.begin).as_secs();
+                wakes = 0;
+            }
+            if world.is_some_and(|at| at <= next) {
+                let (_, happening) = self.agenda.pop_first().unwrap();
+                self.happen(happening);
+            } else {
+                wakes += 1;
+                self.must(wakes < MAX_WAKES, || {
+                    format!("it spins: {:?}", self.gateway.bridge.next_deadline(self.now))
+                });
+                self.gateway.bridge.handle_timeout(self.now);
+                self.drain();
+            }
+        }
+        self.now = later(self.now, end - self.now.mono);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Command => {
+                self.send_command();
+                self.again(50, 4_000, Happening::Command);
+            }
+            Happening::Deliver(run, message, fed) => self.deliver(run, message, fed),
+            Happening::Execute(run, call, fate, rest) => self.execute(run, &call, fate, rest),
+            Happening::Reply(run, id, result) => self.reply(run, id, result),
+            Happening::Relock(id) => self.relock(id),
+            Happening::Person => {
+                self.person();
+                self.again(500, 6_000, Happening::Person);
+            }
+            Happening::Visible(event) => {
+                if self.rng.one_in(6) {
+                    self.vendor.visible.push(event.clone());
+                }
+                self.vendor.visible.push(event);
+            }
+            Happening::Push(event) => self.push(&event),
+            Happening::Elsewhere => {
+                let active = !self.vendor.active["s-x"];
+                self.set_scenario("s-x", active);
+                self.again(5_000, 40_000, Happening::Elsewhere);
+            }
+            Happening::Roster => {
+                if !self.vendor.listed.remove(FICKLE) {
+                    self.vendor.listed.insert(FICKLE);
+                }
+                self.note(&format!("the vendor lists {:?}", self.vendor.listed));
+                self.again(10_000, 60_000, Happening::Roster);
+            }
+            Happening::Cut
+            | Happening::Connect
+            | Happening::Proven
+            | Happening::Unproven
+            | Happening::Birth => self.happen_on_the_link(&happening),
+            Happening::Write(run) => self.write_memory(run),
+            Happening::Crash => {
+                self.crash();
+                self.again(40_000, 150_000, Happening::Crash);
+            }
+            Happening::Stop => {
+                self.stop();
+                self.again(60_000, 180_000, Happening::Stop);
+            }
+            Happening::Leave(run) => self.leave(run),
+            Happening::Start => self.start(),
+        }
+    }
+
+    fn push(&mut self, event: &AccessEvent) {
+        if self.gateway.down {
+            return;
+        }
+        self.note(&format!("a webhook brings {} {:?}", event.id, event.kind));
+        if self.rng.one_in(6) {
+            self.again(1, 20_000, Happening::Push(event.clone()));
+        }
+        let nudge = match self.rng.below(6) {
+            0 => Some(Push::ReadScenarios),
+            1 => Some(Push::ReadEvents),
+            _ => None,
+        };
+        if let Some(push) = nudge.filter(|_| event.kind == EventKind::Denied) {
+            self.gateway.bridge.handle(Input::Push(push), self.now);
+        }
+        self.gateway.bridge.handle(Input::Push(Push::Event(Box::new(event.clone()))), self.now);
+        self.truth.learn_event(event, self.now);
+        self.drain();
+    }
+
+    /// Takes from the core what it wants to happen, and looks at it.
+    fn drain(&mut self) {
+        loop {
+            let mut calls = 0;
+            while let Some(publication) = self.gateway.bridge.next_publication() {
+                self.publish(publication);
+            }
+            while let Some(call) = self.gateway.bridge.next_call(self.now) {
+                calls += 1;
+                self.call(call);
+            }
+            if self.gateway.write_records(self.now) {
+                calls += 1;
+            }
+            if calls == 0 {
+                break;
+            }
+        }
+        self.let_through();
+        self.plan_write();
+        self.check_step();
+        self.leave_if_idle();
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a test is told from outside which seeds to run")]
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap())
+}
+
+/// Says so where the thread that holds it fails.
+struct Alarm<'a>(&'a AtomicBool);
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn the_world_is_shown_as_it_is_and_no_door_opens_unasked() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(100),
+    };
+    let many = seeds.end - seeds.start > 1;
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let ended: Mutex<BTreeMap<Outcome, u64>> = Mutex::default();
+    let work = || {
+        let _alarm = Alarm(&failed);
+        while !failed.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            let mut world = World::new(seed);
+            world.run();
+            let mut ended = ended.lock().unwrap();
+            for outcome in OUTCOMES {
+                *ended.entry(outcome).or_default() += world.gateway.ended(outcome, world.now);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    // A world in which nothing happens would prove nothing.
+    let ended = ended.into_inner().unwrap();
+    let rare = OUTCOMES.into_iter().skip(1).find(|outcome| ended[outcome] < 20);
+    assert!(!many || seeds.end < 100 || rare.is_none(), "{rare:?} hardly occurs: {ended:?}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let trail = |seed| {
+        let mut world = World::new(seed);
+        world.run();
+        (world.trail, world.publications)
+    };
+    assert_eq!(trail(7), trail(7));
+}
