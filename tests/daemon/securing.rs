@@ -157,21 +157,21 @@ async fn either_connection_may_be_away_and_lockdowns_are_done_once_each() {
 }
 
 #[tokio::test]
-async fn a_lockdown_does_not_wait_behind_a_thousand_unlocks() {
+async fn a_lockdown_does_not_wait_behind_hundreds_of_unlocks() {
     let rig = Rig::start().await;
     let door = format!("verkada/door/{}", rig.door("Workshop"));
     let scenario = rig.scenario("Lockdown Tern Yard");
     let client = rig.client().await;
     let gateway = rig.run_ready().await;
     let http = http(&gateway).await;
-    for number in 0..1_000 {
+    for number in 0..500 {
         let unlock = format!(r#"{{"action": "unlock", "id": "{number}"}}"#);
         client.publish(&format!("{door}/set"), unlock).await;
     }
     client.publish(&format!("verkada/scenario/{scenario}/set"), "ON").await;
     eventually("the lockdown is there", async || rig.world.is_active(&scenario).unwrap().then_some(())).await;
     // The flood was not lost: each was answered, the last one too.
-    let last = client.result(&format!("door/{}", rig.door("Workshop")), "999").await;
+    let last = client.result(&format!("door/{}", rig.door("Workshop")), "499").await;
     assert_ne!(last["outcome"], "done", "there were more than the rate allows");
     assert_eq!(acts(&rig).iter().filter(|act| **act == Endpoint::Activate).count(), 1);
     let (status, body) = get(http, "/readyz").await;
