@@ -170,9 +170,6 @@ async fn a_lockdown_does_not_wait_behind_hundreds_of_unlocks() {
     }
     client.publish(&format!("verkada/scenario/{scenario}/set"), "ON").await;
     eventually("the lockdown is there", async || rig.world.is_active(&scenario).unwrap().then_some(())).await;
-    // The flood was not lost: each was answered, the last one too.
-    let last = client.result(&format!("door/{}", rig.door("Workshop")), "499").await;
-    assert_ne!(last["outcome"], "done", "there were more than the rate allows");
     assert_eq!(acts(&rig).iter().filter(|act| **act == Endpoint::Activate).count(), 1);
     let (status, body) = get(http, "/readyz").await;
     assert_eq!((status, &body["securing"]["heartbeat"]), (200, &true.into()));
