@@ -266,8 +266,38 @@ async fn the_connack_says_what_there_is() {
     .await;
     assert!(!ack.session_present);
     let properties = ack.properties.unwrap();
+    assert_eq!(properties.session_expiry_interval, Some(3600));
     assert_eq!(properties.server_keep_alive, Some(600));
     assert!(properties.assigned_client_identifier.is_some_and(|id| !id.is_empty()));
+}
+
+#[tokio::test]
+async fn a_session_that_is_to_be_kept_is_there_again_with_what_was_published_meanwhile() {
+    let broker = start().await;
+    let kept = |connect: &mut Connect, _: &mut Option<LastWill>| {
+        connect.clean_start = false;
+        connect.properties =
+            Some(ConnectProperties { session_expiry_interval: Some(60), ..ConnectProperties::new() });
+    };
+    let (mut client, ack) = Bare::connect_with(&broker, "kept", kept).await;
+    assert!(!ack.session_present);
+    client.subscribe("a").await;
+    broker.drop_connections();
+    client.closed().await;
+    let mut other = Bare::connect(&broker, "other").await;
+    let publish = Publish { pkid: 1, ..Publish::new("a", QoS::AtLeastOnce, "meanwhile", None) };
+    other.send(Packet::Publish(publish)).await;
+    assert!(matches!(other.next().await, Packet::PubAck(_)));
+    let (mut client, ack) = Bare::connect_with(&broker, "kept", kept).await;
+    assert!(ack.session_present);
+    let Packet::Publish(publish) = client.next().await else { panic!("no message") };
+    assert_eq!((text(&publish.payload), publish.dup), ("meanwhile".to_owned(), false));
+    client.send(Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection))).await;
+    client.closed().await;
+    let (mut client, ack) = Bare::connect_with(&broker, "kept", kept).await;
+    assert!(ack.session_present, "a goodbye alone does not end it");
+    let Packet::Publish(publish) = client.next().await else { panic!("no message") };
+    assert!(publish.dup, "it was not acknowledged");
 }
 
 #[tokio::test]

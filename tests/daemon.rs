@@ -38,6 +38,8 @@ mod reload;
 #[cfg(test)]
 #[path = "daemon/rig.rs"]
 mod rig;
+#[path = "daemon/securing.rs"]
+mod securing;
 #[cfg(test)]
 #[path = "daemon/start.rs"]
 mod start;

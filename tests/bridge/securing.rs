@@ -294,3 +294,17 @@ fn an_unproven_securing_connection_wakes_nobody_for_ever() {
     assert!(deadline > bench.now.mono, "{wake:?} is never over");
     bench.take_log();
 }
+
+#[test]
+fn a_lockdown_that_was_pressed_during_a_restart_waits_for_no_list() {
+    let mut bench = Bench::settled();
+    bench.restart_with_journal(settings(Style::Device), secs(5));
+    bench.auto = false;
+    bench.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+    let heard_at = bench.now.mono.checked_sub(secs(6));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "OFF", true, kept);
+    assert_eq!(last(&bench), ("refused".to_owned(), "resumed_session".to_owned()));
+    feed(&mut bench, "ON", true, kept);
+    assert_eq!(sent(&mut bench), 1);
+}

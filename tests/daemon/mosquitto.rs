@@ -185,6 +185,41 @@ fn acts(simulator: &Simulator) -> Vec<Endpoint> {
 
 #[tokio::test]
 #[ignore = "needs mosquitto; .ci/run runs it"]
+async fn a_lockdown_that_is_pressed_while_the_gateway_restarts_is_done_once_and_a_release_never() {
+    let mosquitto = Mosquitto::start().await;
+    let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let scenario = format!("verkada/scenario/{}", scenario(&simulator.handle(), "Lockdown Tern Yard"));
+    let client = mosquitto.client(Version::V5).await;
+    let config = mosquitto.config(&simulator, Version::V5);
+    for end in ["TERM", "KILL"] {
+        let already = acts(&simulator).len();
+        let mut gateway = config.start(&["run"]);
+        ready(&gateway).await;
+        eventually("it is written when the broker was heard", async || {
+            config.path().with_file_name("state").join("securing_heard").exists().then_some(())
+        })
+        .await;
+        gateway.signal(end);
+        gateway.end_within(LIMIT).await;
+        client
+            .publish(&format!("{scenario}/set"), format!(r#"{{"action": "activate", "id": "{end}"}}"#))
+            .await;
+        let release = r#"{"action": "release"}"#;
+        client.publish(&format!("{scenario}/set"), release).await;
+        client.shows(&format!("{scenario}/set"), release).await;
+        let gateway = config.start(&["run"]);
+        ready(&gateway).await;
+        eventually("the lockdown is done", async || (acts(&simulator).len() > already).then_some(())).await;
+        client.shows(&format!("{scenario}/state"), "ON").await;
+        gateway.logs("reason=\"resumed_session\"").await;
+        assert_eq!(acts(&simulator)[already..], [Endpoint::Activate], "after SIG{end}");
+        client.publish(&format!("{scenario}/set"), "OFF").await;
+        client.shows(&format!("{scenario}/state"), "OFF").await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto; .ci/run runs it"]
 async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_told() {
     let mosquitto = Mosquitto::start().await;
     let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
@@ -204,7 +239,9 @@ async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_told() {
             }
             None => fs::remove_file(&heard).unwrap(),
         }
-        client.publish(&format!("{scenario}/set"), "ON").await;
+        let activate = format!(r#"{{"action": "activate", "id": "{before:?}"}}"#);
+        client.publish(&format!("{scenario}/set"), activate.clone()).await;
+        client.shows(&format!("{scenario}/set"), &activate).await;
         let gateway = config.start(&["run"]);
         gateway.logs("reason=\"resumed_session\"").await;
         ready(&gateway).await;

@@ -243,3 +243,40 @@ async fn mosquitto_keeps_a_lockdown_for_a_securing_connection_that_is_away() {
         proven(&mut link).await;
     }
 }
+
+#[tokio::test]
+async fn what_waits_for_its_receipt_bounds_the_age_of_what_comes_again() {
+    let broker = Broker::start().await;
+    let mut link = connect(kept(broker.port(), ProtocolChoice::V5), SEED).unwrap();
+    let mut client = serve(&broker, false).await;
+    proven(&mut link).await;
+    client.publish(activate("ON", false));
+    let (message, receipt) = waiting(&mut link).await;
+    let bound = message.echo_sent_at.expect("a heartbeat had come back");
+    let mut freshness = link.freshness();
+    freshness.wait_for(|newest| newest.is_some_and(|newest| newest > bound)).await.unwrap();
+    assert_eq!(*link.heard().borrow(), Some(bound), "the broker would deliver it again");
+    link.acknowledge(receipt);
+    client.until("the PUBACK", |seen| (*seen == Seen::Ack(receipt.packet)).then_some(())).await;
+    link.heard().wait_for(|heard| heard.is_some_and(|heard| heard > bound)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_command_is_acknowledged_by_the_link_itself() {
+    let broker = Broker::start().await;
+    let mut link = connect(kept(broker.port(), ProtocolChoice::V5), SEED).unwrap();
+    let mut client = serve(&broker, false).await;
+    up(&mut link).await;
+    for _ in 0..5 {
+        client.publish(activate(&"x".repeat(65 * 1024), false));
+    }
+    // The heartbeats between them are acknowledged too, so that no packet id is left out.
+    let mut acked = Vec::new();
+    while acked.len() < 10 {
+        acked.push(acknowledged(&mut client).await);
+    }
+    let first = acked[0];
+    assert_eq!(acked, (first..first + 10).collect::<Vec<_>>());
+    client.publish(activate("ON", false));
+    assert_eq!(waiting(&mut link).await.0.payload, "ON");
+}

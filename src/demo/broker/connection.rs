@@ -17,7 +17,7 @@ use tokio_util::codec::{Encoder as _, Framed, FramedRead};
 
 use super::{
     Shared,
-    hub::{ConnectionId, Event, will_message},
+    hub::{ConnectionId, Event, kept_for, will_message},
     session::Terms,
     wire::{Codec, Incoming, MAX_PACKET_BYTES, Outgoing, Version, WireError},
 };
@@ -191,9 +191,13 @@ fn accept(
     if properties.is_some_and(|p| p.authentication_method.is_some()) {
         return Err(ConnectReturnCode::BadAuthenticationMethod);
     }
+    // 3.1.1 has no end of a session: it is not kept.
+    let kept = kept_for(properties.and_then(|p| p.session_expiry_interval).unwrap_or(0));
     let terms = Terms {
         client_id: assigned.clone().unwrap_or_else(|| connect.client_id.clone()),
         will,
+        clean_start: connect.clean_start,
+        kept_for: kept,
         receive_maximum: properties.and_then(|p| p.receive_maximum),
         may_use_qos_2: version == Version::V4,
         max_packet_bytes: properties.and_then(|p| p.max_packet_size),
@@ -206,7 +210,7 @@ fn accept(
     let ack = ConnAck {
         session_present: false,
         code: ConnectReturnCode::Success,
-        properties: Some(answer(assigned, lowered.then_some(seconds))),
+        properties: Some(answer(assigned, lowered.then_some(seconds), kept)),
     };
     Ok((keep_alive, terms, ack))
 }
@@ -222,9 +226,13 @@ fn refused_will(reason: DisconnectReasonCode) -> ConnectReturnCode {
 }
 
 /// What this broker can do, in the words of MQTT 5.
-fn answer(assigned_client_identifier: Option<String>, server_keep_alive: Option<u16>) -> ConnAckProperties {
+fn answer(
+    assigned_client_identifier: Option<String>,
+    server_keep_alive: Option<u16>,
+    kept: Duration,
+) -> ConnAckProperties {
     ConnAckProperties {
-        session_expiry_interval: Some(0),
+        session_expiry_interval: u32::try_from(kept.as_secs()).ok(),
         receive_max: None,
         max_qos: Some(1),
         retain_available: None,

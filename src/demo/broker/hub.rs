@@ -1,6 +1,10 @@
 //! The broker without sockets: events of connections in, writes and closures out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use rumqttc::mqttbytes::{
@@ -18,6 +22,12 @@ use super::{
     topic,
     wire::{Incoming, Outgoing},
 };
+
+/// How many sessions of clients that are away are kept; beyond it the one that would end first goes.
+const MAX_AWAY: usize = 64;
+
+/// The longest time for which a session is kept.
+const LONGEST_KEPT: Duration = Duration::from_hours(1);
 
 /// Names one connection for as long as the broker runs.
 pub(super) type ConnectionId = u64;
@@ -49,6 +59,8 @@ pub(super) enum Effect {
 pub(super) struct Hub {
     sessions: BTreeMap<ConnectionId, Session>,
     by_client: BTreeMap<String, ConnectionId>,
+    /// Sessions of clients that are away, and when they end.
+    away: BTreeMap<String, (Instant, Session)>,
     retained: Retained,
     store_was_full: bool,
     closing: Vec<Effect>,
@@ -57,6 +69,7 @@ pub(super) struct Hub {
 impl Hub {
     /// Takes one event and says what is to be done, in this order.
     pub(super) fn handle(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        self.away.retain(|_, (until, _)| *until > now);
         match event {
             Event::Connected { id, terms, ack } => self.connected(id, *terms, ack, now),
             Event::Received { id, packet } => self.received(id, packet, now),
@@ -93,7 +106,7 @@ impl Hub {
         self.sessions.keys().copied().collect()
     }
 
-    fn connected(&mut self, id: ConnectionId, terms: Terms, ack: Box<ConnAck>, now: Instant) {
+    fn connected(&mut self, id: ConnectionId, terms: Terms, mut ack: Box<ConnAck>, now: Instant) {
         if let Some(&old) = self.by_client.get(&terms.client_id) {
             tracing::info!(
                 client = terms.client_id,
@@ -102,7 +115,12 @@ impl Hub {
             self.end(old, Some(DisconnectReasonCode::SessionTakenOver), true, now);
         }
         self.by_client.insert(terms.client_id.clone(), id);
-        let mut session = Session::new(terms);
+        let kept = self.away.remove(&terms.client_id).filter(|_| !terms.clean_start);
+        ack.session_present = kept.is_some();
+        let mut session = match kept {
+            Some((_, session)) => session.resume(terms),
+            None => Session::new(terms),
+        };
         session.reply(Outgoing::ConnAck(ack));
         self.sessions.insert(id, session);
     }
@@ -123,7 +141,10 @@ impl Hub {
                 let ack = unsubscribe(session, &packet);
                 session.reply(ack);
             }
-            Incoming::Disconnect(reason) => {
+            Incoming::Disconnect(reason, expiry) => {
+                if let Some(seconds) = expiry {
+                    session.keep_for(kept_for(seconds));
+                }
                 self.end(id, None, reason != DisconnectReasonCode::NormalDisconnection, now);
             }
             Incoming::Connect(..) => self.end(id, Some(DisconnectReasonCode::ProtocolError), true, now),
@@ -167,6 +188,9 @@ impl Hub {
         for (id, session) in &mut self.sessions {
             session.offer(&message, from == Some(*id));
         }
+        for (_, session) in self.away.values_mut() {
+            session.offer(&message, false);
+        }
         kept
     }
 
@@ -201,7 +225,7 @@ impl Hub {
         }));
     }
 
-    /// Ends a session: closes its connection and publishes its will.
+    /// Ends a connection, publishes the will, and keeps the session if it is to be kept.
     fn end(&mut self, id: ConnectionId, reason: Option<DisconnectReasonCode>, will: bool, now: Instant) {
         let Some(mut session) = self.sessions.remove(&id) else { return };
         self.by_client.remove(session.client_id());
@@ -210,6 +234,17 @@ impl Hub {
         if will && let Some(mut message) = session.take_will() {
             message.received = now;
             self.deliver(None, message);
+        }
+        if !session.kept_for().is_zero() {
+            session.leave();
+            let until = now + session.kept_for();
+            self.away.insert(session.client_id().to_owned(), (until, session));
+        }
+        if self.away.len() > MAX_AWAY
+            && let Some(first) =
+                self.away.iter().min_by_key(|(_, (until, _))| *until).map(|(id, _)| id.clone())
+        {
+            self.away.remove(&first);
         }
     }
 
@@ -224,6 +259,11 @@ impl Hub {
             self.end(id, Some(DisconnectReasonCode::QuotaExceeded), true, now);
         }
     }
+}
+
+/// How long a session is kept that is to be kept for so many seconds.
+pub(super) fn kept_for(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into()).min(LONGEST_KEPT)
 }
 
 /// The will of a CONNECT as a message, or why it cannot be one.
@@ -299,7 +339,9 @@ mod tests {
     use rumqttc::mqttbytes::v5::{ConnectReturnCode, RetainForwardRule};
 
     use super::*;
-    use crate::demo::broker::session::{MAX_FILTER_BYTES, MAX_QUEUED_PACKETS, MAX_SUBSCRIPTIONS};
+    use crate::demo::broker::session::{
+        MAX_FILTER_BYTES, MAX_KEPT_MESSAGES, MAX_QUEUED_PACKETS, MAX_SUBSCRIPTIONS,
+    };
 
     /// A hub with the time stopped. Every write is reported as written unless a client is `stuck`.
     struct Bench {
@@ -342,6 +384,8 @@ mod tests {
             let mut terms = Terms {
                 client_id: format!("client-{id}"),
                 will: None,
+                clean_start: true,
+                kept_for: Duration::ZERO,
                 receive_maximum: None,
                 may_use_qos_2: false,
                 max_packet_bytes: None,
@@ -491,10 +535,14 @@ mod tests {
             ("invalid", |b| b.publish(1, "a/#", "x", |_| {}), 1),
             (
                 "with will",
-                |b| b.receive(1, Incoming::Disconnect(DisconnectReasonCode::DisconnectWithWillMessage)),
+                |b| b.receive(1, Incoming::Disconnect(DisconnectReasonCode::DisconnectWithWillMessage, None)),
                 1,
             ),
-            ("normal", |b| b.receive(1, Incoming::Disconnect(DisconnectReasonCode::NormalDisconnection)), 0),
+            (
+                "normal",
+                |b| b.receive(1, Incoming::Disconnect(DisconnectReasonCode::NormalDisconnection, None)),
+                0,
+            ),
         ];
         for (name, end, expected) in ends {
             let mut bench = Bench::new();
@@ -571,7 +619,7 @@ mod tests {
             p.properties =
                 Some(PublishProperties { message_expiry_interval: Some(10), ..PublishProperties::default() });
         });
-        bench.now += std::time::Duration::from_secs(4);
+        bench.now += Duration::from_secs(4);
         bench.subscribe(1, "a", |_| {});
         let left = bench.written.iter().find_map(|(_, packet)| match packet {
             Outgoing::Publish(p) => p.properties.as_ref()?.message_expiry_interval,
@@ -586,7 +634,7 @@ mod tests {
         });
         assert_eq!(left, Some(6));
         bench.given(1);
-        bench.now += std::time::Duration::from_secs(6);
+        bench.now += Duration::from_secs(6);
         bench.subscribe(1, "a", |_| {});
         assert_eq!(bench.given(1), []);
     }
@@ -634,6 +682,93 @@ mod tests {
         assert_eq!(codes[0], SubscribeReasonCode::SharedSubscriptionsNotSupported);
         assert_eq!(codes[1..=MAX_SUBSCRIPTIONS], vec![granted; MAX_SUBSCRIPTIONS]);
         assert_eq!(codes[MAX_SUBSCRIPTIONS + 1..], [full, granted, granted, full]);
+    }
+
+    /// A client whose session is kept for ten seconds, on a connection of this number.
+    fn return_as(bench: &mut Bench, id: ConnectionId, clean_start: bool) -> bool {
+        bench.written.clear();
+        bench.connect(id, |t| {
+            t.client_id = "kept".to_owned();
+            (t.clean_start, t.kept_for) = (clean_start, Duration::from_secs(10));
+        });
+        let Some((_, Outgoing::ConnAck(ack))) = bench.written.first() else { panic!("no CONNACK first") };
+        ack.session_present
+    }
+
+    fn say(bench: &mut Bench, payload: &str) {
+        bench.publish(1, "a", payload, |p| (p.qos, p.pkid) = (QoS::AtLeastOnce, 9));
+    }
+
+    /// Packet id, payload and whether it is marked as sent before.
+    fn sent(bench: &mut Bench, to: ConnectionId) -> Vec<(u16, String, bool)> {
+        let written = std::mem::take(&mut bench.written);
+        let publish = |(id, packet)| match packet {
+            Outgoing::Publish(p) if id == to => {
+                Some((p.pkid, String::from_utf8(p.payload.to_vec()).unwrap(), p.dup))
+            }
+            _ => None,
+        };
+        written.into_iter().filter_map(publish).collect()
+    }
+
+    #[test]
+    fn a_kept_session_delivers_what_was_not_acknowledged_again_and_then_what_came_meanwhile() {
+        let mut bench = Bench::new();
+        bench.connect(1, |_| {});
+        assert!(!return_as(&mut bench, 2, false));
+        bench.subscribe(2, "a", |_| {});
+        for payload in ["1", "2", "3"] {
+            say(&mut bench, payload);
+        }
+        let live = |packet_id, payload: &str| (packet_id, payload.to_owned(), false);
+        let again = |packet_id, payload: &str| (packet_id, payload.to_owned(), true);
+        assert_eq!(sent(&mut bench, 2), [live(1, "1"), live(2, "2"), live(3, "3")]);
+        bench.receive(2, Incoming::PubAck(2));
+        bench.event(Event::Lost { id: 2, reason: None });
+        say(&mut bench, "4");
+        bench.publish(1, "a", "of QoS 0", |_| {});
+        assert!(return_as(&mut bench, 3, false));
+        assert_eq!(sent(&mut bench, 3), [again(1, "1"), again(3, "3"), live(4, "4")]);
+        // A second connection of the same client takes it over.
+        assert!(return_as(&mut bench, 4, false));
+        assert_eq!(sent(&mut bench, 4), [again(1, "1"), again(3, "3"), again(4, "4")]);
+        assert!(!return_as(&mut bench, 5, true), "it wants none of it");
+        say(&mut bench, "5");
+        assert_eq!(sent(&mut bench, 5), []);
+    }
+
+    #[test]
+    fn a_kept_session_ends_by_time_by_a_goodbye_for_ever_and_by_number_and_holds_a_thousand_messages() {
+        let goodbye = |seconds| Incoming::Disconnect(DisconnectReasonCode::NormalDisconnection, seconds);
+        for (end, millis, there) in
+            [(None, 9_999, true), (None, 10_000, false), (Some(0), 0, false), (Some(20), 19_999, true)]
+        {
+            let mut bench = Bench::new();
+            return_as(&mut bench, 2, false);
+            bench.receive(2, goodbye(end));
+            bench.now += Duration::from_millis(millis);
+            assert_eq!(return_as(&mut bench, 3, false), there, "{end:?} {millis}");
+        }
+        let mut bench = Bench::new();
+        bench.connect(1, |_| {});
+        bench.receive(1, goodbye(Some(10)));
+        assert_eq!(bench.hub.away.len(), 0, "it was not to be kept");
+        bench.connect(1, |_| {});
+        return_as(&mut bench, 2, false);
+        bench.subscribe(2, "a", |_| {});
+        bench.receive(2, goodbye(None));
+        for _ in 0..MAX_KEPT_MESSAGES + 10 {
+            say(&mut bench, "x");
+        }
+        assert!(return_as(&mut bench, 3, false));
+        assert_eq!(sent(&mut bench, 3).len(), MAX_KEPT_MESSAGES);
+        bench.receive(3, goodbye(None));
+        for id in 10..10 + ConnectionId::try_from(MAX_AWAY).unwrap() {
+            bench.connect(id, |t| t.kept_for = Duration::from_secs(20));
+            bench.receive(id, goodbye(None));
+        }
+        assert_eq!(bench.hub.away.len(), MAX_AWAY);
+        assert!(!return_as(&mut bench, 4, false), "it would have ended first");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A small MQTT broker for the demo and the tests: MQTT 3.1.1 and 5 on one port, loopback only.
 //!
-//! **Never for production.** It asks nobody for a name or a password, keeps nothing on disk and no session beyond its
-//! connection, and cuts a client that reads too slowly. `QoS` 2 is not offered: a subscription gets 1, an
+//! **Never for production.** It asks nobody for a name or a password, keeps nothing on disk, no session of
+//! 3.1.1 beyond its connection and one of 5 for an hour at most, and cuts a client that reads too slowly. `QoS` 2 is not offered: a subscription gets 1, an
 //! MQTT 5 client that publishes with 2 is disconnected, and from 3.1.1, which knows no limit, it is taken and delivered
 //! with 1. Everything it holds is bounded.
 //!

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rumqttc::mqttbytes::{
@@ -28,6 +28,9 @@ pub(super) const MAX_QUEUED_BYTES: usize = 64 * 1024 * 1024;
 /// How many `QoS` 1 messages may be unacknowledged, whatever the client allows.
 const MAX_IN_FLIGHT: usize = 1_024;
 
+/// How many messages wait for a client that is away; what comes later is dropped.
+pub(super) const MAX_KEPT_MESSAGES: usize = 1_000;
+
 /// How many packets and bytes go to the socket in one write.
 const BATCH_PACKETS: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
@@ -37,6 +40,10 @@ const BATCH_BYTES: usize = 256 * 1024;
 pub(super) struct Terms {
     pub(super) client_id: String,
     pub(super) will: Option<Message>,
+    /// Whether what was kept of an earlier session is dropped.
+    pub(super) clean_start: bool,
+    /// How long the session is kept after the connection ends.
+    pub(super) kept_for: Duration,
     /// The client's receive maximum; 3.1.1 has none.
     pub(super) receive_maximum: Option<u16>,
     /// Whether the client may publish with `QoS` 2: 3.1.1 has no way to tell it not to.
@@ -51,15 +58,17 @@ struct Subscription {
     identifier: Option<usize>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Queued {
     message: Arc<Message>,
     qos: QoS,
     retain: bool,
     identifiers: Vec<usize>,
+    /// The packet id under which it was sent before on another connection.
+    sent_as: Option<u16>,
 }
 
-/// A connected client.
+/// A client, connected or away for a while.
 #[derive(Debug)]
 pub(super) struct Session {
     terms: Terms,
@@ -70,12 +79,15 @@ pub(super) struct Session {
     replies: VecDeque<Outgoing>,
     messages: VecDeque<Queued>,
     queued_bytes: usize,
-    in_flight: BTreeSet<u16>,
+    /// `QoS` 1 messages that the client has not acknowledged, the oldest first; with what is sent again if it may return.
+    in_flight: VecDeque<(u16, Option<Queued>)>,
     last_packet_id: u16,
     /// `QoS` 2 messages of the client that it has not released yet.
     unreleased: BTreeSet<u16>,
     /// A batch is on its way to the socket.
     writing: bool,
+    /// The connection ended and the session is kept.
+    away: bool,
 }
 
 impl Session {
@@ -87,15 +99,47 @@ impl Session {
             replies: VecDeque::new(),
             messages: VecDeque::new(),
             queued_bytes: 0,
-            in_flight: BTreeSet::new(),
+            in_flight: VecDeque::new(),
             last_packet_id: 0,
             unreleased: BTreeSet::new(),
             writing: false,
+            away: false,
         }
     }
 
     pub(super) fn client_id(&self) -> &str {
         &self.terms.client_id
+    }
+
+    /// How long it is kept after the connection ends.
+    pub(super) const fn kept_for(&self) -> Duration {
+        self.terms.kept_for
+    }
+
+    /// The client says goodbye and wants it kept for another time. One that was not to be kept stays so.
+    pub(super) fn keep_for(&mut self, time: Duration) {
+        if !self.terms.kept_for.is_zero() {
+            self.terms.kept_for = time;
+        }
+    }
+
+    /// The connection ended: subscriptions stay, and `QoS` 1 messages wait, those first that were not acknowledged.
+    pub(super) fn leave(&mut self) {
+        (self.away, self.writing) = (true, false);
+        self.replies.clear();
+        self.unreleased.clear();
+        self.messages.retain(|queued| queued.qos != QoS::AtMostOnce);
+        for (packet_id, queued) in self.in_flight.drain(..).rev() {
+            if let Some(queued) = queued {
+                self.messages.push_front(Queued { sent_as: Some(packet_id), ..queued });
+            }
+        }
+        self.queued_bytes = self.messages.iter().map(|queued| queued.message.size()).sum();
+    }
+
+    /// The client is back.
+    pub(super) fn resume(self, terms: Terms) -> Self {
+        Self { terms, away: false, ..self }
     }
 
     /// Takes the will out: it is published at most once.
@@ -137,6 +181,7 @@ impl Session {
                 qos: QoS::AtMostOnce,
                 retain: false,
                 identifiers: Vec::new(),
+                sent_as: None,
             });
             queued.qos = higher(queued.qos, lower(options.qos, message.qos));
             queued.retain |= options.preserve_retain && message.retain;
@@ -154,6 +199,7 @@ impl Session {
             qos: lower(qos, message.qos),
             retain: true,
             identifiers: identifier.into_iter().collect(),
+            sent_as: None,
         });
     }
 
@@ -164,7 +210,7 @@ impl Session {
 
     /// The client acknowledged the message with this packet id.
     pub(super) fn acknowledged(&mut self, packet_id: u16) {
-        self.in_flight.remove(&packet_id);
+        self.in_flight.retain(|(sent, _)| *sent != packet_id);
     }
 
     pub(super) fn may_use_qos_2(&self) -> bool {
@@ -213,6 +259,9 @@ impl Session {
     }
 
     fn queue(&mut self, queued: Queued) {
+        if self.away && (queued.qos == QoS::AtMostOnce || self.messages.len() >= MAX_KEPT_MESSAGES) {
+            return;
+        }
         self.queued_bytes = self.queued_bytes.saturating_add(queued.message.size());
         self.messages.push_back(queued);
     }
@@ -228,13 +277,15 @@ impl Session {
     /// The packet for a waiting message; `None` if it expired or the client takes no packet of that size.
     fn publish(&mut self, queued: Queued, now: Instant) -> Option<Publish> {
         let mut publish = queued.message.to_publish(now)?;
+        let again = (!self.terms.kept_for.is_zero()).then(|| queued.clone());
         publish.qos = queued.qos;
+        publish.dup = queued.sent_as.is_some();
         publish.retain = queued.retain;
         if let Some(properties) = &mut publish.properties {
             properties.subscription_identifiers = queued.identifiers;
         }
         if publish.qos != QoS::AtMostOnce {
-            publish.pkid = self.free_packet_id();
+            publish.pkid = queued.sent_as.unwrap_or_else(|| self.free_packet_id());
         }
         let limit = self.terms.max_packet_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         if limit.is_some_and(|limit| publish.size() > limit) {
@@ -246,16 +297,17 @@ impl Session {
             return None;
         }
         if publish.qos != QoS::AtMostOnce {
-            self.in_flight.insert(publish.pkid);
+            self.in_flight.push_back((publish.pkid, again));
         }
         Some(publish)
     }
 
-    /// A packet id that is not in flight; the window is far smaller than the ids there are.
+    /// A packet id that is not in flight; the window is far smaller than the ids there are. What is sent again goes first,
+    /// so that its id is in flight by then.
     fn free_packet_id(&mut self) -> u16 {
         loop {
             self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            if !self.in_flight.contains(&self.last_packet_id) {
+            if self.in_flight.iter().all(|(sent, _)| *sent != self.last_packet_id) {
                 return self.last_packet_id;
             }
         }

@@ -44,7 +44,8 @@ pub(super) enum Incoming {
     Subscribe(Subscribe),
     Unsubscribe(Unsubscribe),
     Ping,
-    Disconnect(DisconnectReasonCode),
+    /// Why, and for how many seconds the session is to be kept, where that changes.
+    Disconnect(DisconnectReasonCode, Option<u32>),
 }
 
 /// What the broker sends.
@@ -222,7 +223,10 @@ fn incoming_v5(packet: Packet) -> Result<Incoming, WireError> {
         Packet::Subscribe(subscribe) => Ok(Incoming::Subscribe(subscribe)),
         Packet::Unsubscribe(unsubscribe) => Ok(Incoming::Unsubscribe(unsubscribe)),
         Packet::PingReq => Ok(Incoming::Ping),
-        Packet::Disconnect(disconnect) => Ok(Incoming::Disconnect(disconnect.reason_code)),
+        Packet::Disconnect(disconnect) => {
+            let expiry = disconnect.properties.and_then(|properties| properties.session_expiry_interval);
+            Ok(Incoming::Disconnect(disconnect.reason_code, expiry))
+        }
         Packet::Auth(_)
         | Packet::ConnAck(_)
         | Packet::PingResp
@@ -259,7 +263,7 @@ fn incoming_v4(packet: v4::Packet) -> Result<Incoming, WireError> {
             properties: None,
         })),
         v4::Packet::PingReq => Ok(Incoming::Ping),
-        v4::Packet::Disconnect => Ok(Incoming::Disconnect(DisconnectReasonCode::NormalDisconnection)),
+        v4::Packet::Disconnect => Ok(Incoming::Disconnect(DisconnectReasonCode::NormalDisconnection, None)),
         v4::Packet::ConnAck(_)
         | v4::Packet::PingResp
         | v4::Packet::SubAck(_)
