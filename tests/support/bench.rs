@@ -370,7 +370,7 @@ impl Bench {
         loop {
             let mut moved = false;
             while let Some(publication) = self.bridge.next_publication() {
-                if self.diagnostics || !is_diagnostic(&publication.topic) {
+                if (self.diagnostics || !is_diagnostic(&publication.topic)) && !self.is_repeat(&publication) {
                     self.log.push(line(&publication));
                 }
                 self.published.push(publication);
@@ -386,6 +386,16 @@ impl Bench {
             }
         }
         self.check_books();
+    }
+
+    /// Whether it is a config that is said once more, 30 s after the first time: such leave no line.
+    fn is_repeat(&self, publication: &Publication) -> bool {
+        let mut earlier = self.times.iter().zip(&self.published).rev();
+        publication.topic.starts_with("homeassistant/")
+            && publication.retain
+            && earlier.find(|(_, p)| p.topic == publication.topic).is_some_and(|(at, p)| {
+                p.payload == publication.payload && self.now.mono.saturating_duration_since(*at) == secs(30)
+            })
     }
 
     fn take(&mut self, call: Call) {
