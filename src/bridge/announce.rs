@@ -12,7 +12,7 @@ use super::{
     doors::Doors,
     ghosts::Ghosts,
     memory::Memory,
-    register::{Notice, Place, Register},
+    register::{Notice, Place, Register, Told},
     scenarios::Scenarios,
     slugs::Slugs,
     view,
@@ -41,8 +41,11 @@ pub(super) enum Announced {
 pub(super) struct Turn {
     /// Topics to hold nothing.
     pub(super) cleared: Vec<String>,
-    /// Topics whose present config, or lack of one, is to be published once more.
-    pub(super) again: Vec<String>,
+    /// Topics whose present config, or lack of one, is to be published once more. Where this run has none because the
+    /// device may still turn up, the message stands for it, without being retained.
+    pub(super) again: Vec<(String, Value)>,
+    /// Topics whose present config is to be published once more.
+    pub(super) repeated: Vec<String>,
     /// Configs to be published once, without being retained.
     pub(super) calls: Vec<(String, Value)>,
 }
@@ -60,6 +63,8 @@ pub(super) struct Announcements {
     limit: usize,
     /// Devices of which it was said that their config is too large.
     said_large: BTreeSet<String>,
+    /// Topics whose config is another than before.
+    altered: BTreeSet<String>,
     changed: bool,
 }
 
@@ -74,6 +79,7 @@ impl Announcements {
             waiting: BTreeSet::from([Announced::Shared]),
             limit: LARGEST_CONFIG,
             said_large: BTreeSet::new(),
+            altered: BTreeSet::new(),
             changed: false,
         }
     }
@@ -138,13 +144,38 @@ impl Announcements {
     }
 
     /// Home Assistant says that it is there, or that it is not.
-    pub(super) const fn hear(&mut self, here: bool) {
+    pub(super) fn hear(&mut self, here: bool) {
         self.changeover.hear(here);
     }
 
     /// Home Assistant got everything again: what left while it may have been away is next.
-    pub(super) fn greet(&mut self) {
-        self.changeover.greet(self.register.retired());
+    /// Scenarios of earlier runs that may still turn up are not called gone.
+    pub(super) fn greet(&mut self, ghosts: &Ghosts<ScenarioId>) {
+        let mut retired = self.register.retired();
+        retired.retain(|place| !may_return(ghosts, &place.key));
+        self.changeover.greet(retired);
+        let standing = self.standing().cloned().collect();
+        self.changeover.repeat_later(standing);
+    }
+
+    /// A config is wanted that is another than before.
+    pub(super) fn note_changed(&mut self, topic: String) {
+        self.altered.insert(topic);
+    }
+
+    /// Those are published, and will be once more.
+    pub(super) fn repeat_changed(&mut self) {
+        let topics = std::mem::take(&mut self.altered);
+        self.changeover.repeat_later(topics);
+    }
+
+    /// Topics that hold a config and are not on their way out.
+    fn standing(&self) -> impl Iterator<Item = &String> {
+        self.register.devices().flat_map(|(device, told)| {
+            let leaving = self.changeover.leaving(device);
+            let topics = told.topics.iter().filter(|(_, known)| known.values().any(|known| !known.retired));
+            topics.map(|(topic, _)| topic).filter(move |topic| !leaving.contains(*topic))
+        })
     }
 
     /// Topics without meaning for discovery were cleared; remembered until that is through.
@@ -163,6 +194,7 @@ impl Announcements {
     /// Does what is due.
     pub(super) fn turn(&mut self, given: Given, now: Instant) -> Turn {
         let mut turn = Turn::default();
+        let mut told = BTreeSet::new();
         for step in self.changeover.advance(given, now) {
             match step {
                 Step::Marked { device, topics } => {
@@ -180,8 +212,10 @@ impl Announcements {
                     self.changeover.begin(Step::Called(places));
                 }
                 Step::Called(places) => {
-                    turn.again
-                        .extend(self.register.still_retired(&places).into_keys().map(|(_, topic)| topic));
+                    for ((device, topic), entities) in self.register.still_retired(&places) {
+                        let name = self.register.device(&device).map_or("", |told| &told.name);
+                        turn.again.push((topic, retired::removals((&device, name), entities.iter())));
+                    }
                     self.changeover.begin(Step::Removed(places));
                 }
                 Step::Removed(places) => {
@@ -190,7 +224,12 @@ impl Announcements {
                     }
                 }
                 Step::Swept(_) => self.changed = true,
+                Step::Told { topics, .. } => told.extend(topics),
             }
+        }
+        if !told.is_empty() {
+            let now = self.changeover.pace(told);
+            turn.repeated.extend(self.standing().filter(|topic| now.contains(*topic)).cloned());
         }
         turn
     }
@@ -240,32 +279,31 @@ impl Announcements {
         for (_, announcement) in &announcements {
             self.register.take_over(announcement, &mut self.changeover);
         }
-        let keeps = |key: &str| Announcer::scenario_of(key).is_some_and(|id| ghosts.may_return(&id));
+        let keeps = |key: &str| may_return(ghosts, key);
         let wanted: BTreeSet<String> =
             announcements.iter().map(|(_, announcement)| announcement.device.clone()).collect();
         let (mut parent, mut children) = (Notice::default(), Notice::default());
         for (is_parent, announcement) in announcements {
             let notice = self.register.announce(announcement, None, keeps, &mut self.changeover);
-            let into = if is_parent { &mut parent } else { &mut children };
-            into.marked.extend(notice.marked);
-            into.messages.extend(notice.messages);
-            into.cleared.extend(notice.cleared);
+            if is_parent { &mut parent } else { &mut children }.extend(notice);
         }
-        for device in self.unwanted(&wanted, keeps) {
-            children.cleared.extend(self.register.remove(&device, &mut self.changeover).cleared);
+        for (device, returns) in self.unwanted(&wanted, keeps) {
+            children.extend(if returns {
+                self.register.thin_out(&device, &self.changeover)
+            } else {
+                self.register.remove(&device, &mut self.changeover)
+            });
         }
         (parent, children)
     }
 
-    /// Devices that are neither wanted nor doors, and of which nothing may still turn up.
-    fn unwanted(&self, wanted: &BTreeSet<String>, keeps: impl Fn(&str) -> bool) -> Vec<String> {
-        let devices = self.register.devices().filter(|(device, told)| {
-            let mut entities = told.topics.values().flatten();
-            told.door.is_none()
-                && !wanted.contains(*device)
-                && !entities.any(|(key, known)| !known.retired && keeps(key))
-        });
-        devices.map(|(device, _)| device.clone()).collect()
+    /// Devices that are neither wanted nor doors, and whether something of them may still turn up.
+    fn unwanted(&self, wanted: &BTreeSet<String>, keeps: impl Fn(&str) -> bool) -> Vec<(String, bool)> {
+        let devices =
+            self.register.devices().filter(|(device, told)| told.door.is_none() && !wanted.contains(*device));
+        let returns =
+            |told: &Told| told.topics.values().flatten().any(|(key, known)| !known.retired && keeps(key));
+        devices.map(|(device, told)| (device.clone(), returns(told))).collect()
     }
 
     /// Asks for the announcement of a device that may be announced from here on.
@@ -289,15 +327,20 @@ impl Announcements {
         announcement
     }
 
+    /// One for each entity: it may have been taken back from several places, and Home Assistant complains of a second
+    /// source, as it would for one that is announced again by now.
     fn last_calls(&self, places: &[Place]) -> Vec<(String, Value)> {
-        let retired = self.register.still_retired(places);
-        let calls = retired.iter().filter_map(|((device, topic), entities)| {
-            let name = &self.register.device(device)?.name;
+        let mut known = self.register.live();
+        let mut calls = Vec::new();
+        for ((device, topic), mut entities) in self.register.still_retired(places) {
+            entities.retain(|_, entity| known.insert(entity.unique_id.clone()));
+            let Some(told) = self.register.device(&device).filter(|_| !entities.is_empty()) else { continue };
             let topics = &self.announcer.topics;
-            let call = retired::last_call(topic, (device, name), topics, entities.iter())?;
-            Some((topic.clone(), call))
-        });
-        calls.collect()
+            if let Some(call) = retired::last_call(&topic, (&device, &told.name), topics, entities.iter()) {
+                calls.push((topic, call));
+            }
+        }
+        calls
     }
 
     fn slug(&mut self, id: &str, name: &str) -> String {
@@ -306,6 +349,11 @@ impl Announcements {
         self.changed |= self.slugs.all().len() > known;
         slug
     }
+}
+
+/// Whether an entity, by its key, is a scenario that may still turn up.
+fn may_return(ghosts: &Ghosts<ScenarioId>, key: &str) -> bool {
+    Announcer::scenario_of(key).is_some_and(|id| ghosts.may_return(&id))
 }
 
 /// Sites have names only by their doors: the vendor lists no sites.

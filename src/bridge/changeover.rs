@@ -11,6 +11,12 @@ use std::{
 
 use super::register::Place;
 
+/// When a config is repeated: Home Assistant has loaded its platforms by then.
+const REPEATED_AFTER: Duration = Duration::from_secs(30);
+/// How many configs are repeated at once, and how long the next ones wait.
+const REPEATED_AT_ONCE: usize = 50;
+const REPEATED_EVERY: Duration = Duration::from_secs(1);
+
 /// Whether Home Assistant listens.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Presence {
@@ -42,6 +48,8 @@ pub(super) enum Step {
     Removed(Vec<Place>),
     /// Topics without meaning for discovery were cleared; they are forgotten next.
     Swept(BTreeSet<String>),
+    /// Configs were published; they are repeated next.
+    Told { topics: BTreeSet<String>, pause: Duration },
 }
 
 impl Step {
@@ -54,7 +62,8 @@ impl Step {
             | Self::Moved { .. }
             | Self::Freed { .. }
             | Self::Greeted(_)
-            | Self::Called(_) => Given::Wholly,
+            | Self::Called(_)
+            | Self::Told { .. } => Given::Wholly,
         }
     }
 
@@ -67,6 +76,7 @@ impl Step {
             }
             Self::Moved { .. } => Duration::from_millis(1_500),
             Self::Freed { .. } | Self::Called(_) | Self::Removed(_) => Duration::from_secs(2),
+            Self::Told { pause, .. } => *pause,
         }
     }
 }
@@ -117,7 +127,8 @@ impl Changeover {
             | Step::Greeted(_)
             | Step::Called(_)
             | Step::Removed(_)
-            | Step::Swept(_) => None,
+            | Step::Swept(_)
+            | Step::Told { .. } => None,
         });
         ids.flatten().cloned().collect()
     }
@@ -137,7 +148,8 @@ impl Changeover {
             | Step::Greeted(_)
             | Step::Called(_)
             | Step::Removed(_)
-            | Step::Swept(_) => None,
+            | Step::Swept(_)
+            | Step::Told { .. } => None,
         })
     }
 
@@ -147,9 +159,12 @@ impl Changeover {
             Step::Marked { device, topics }
             | Step::Moved { device, topics }
             | Step::Cleared { device, topics } => (device == identifier).then_some(topics),
-            Step::Freed { .. } | Step::Greeted(_) | Step::Called(_) | Step::Removed(_) | Step::Swept(_) => {
-                None
-            }
+            Step::Freed { .. }
+            | Step::Greeted(_)
+            | Step::Called(_)
+            | Step::Removed(_)
+            | Step::Swept(_)
+            | Step::Told { .. } => None,
         });
         topics.flatten().cloned().collect()
     }
@@ -164,9 +179,34 @@ impl Changeover {
             | Step::Freed { .. }
             | Step::Greeted(_)
             | Step::Called(_)
-            | Step::Removed(_) => None,
+            | Step::Removed(_)
+            | Step::Told { .. } => None,
         });
         topics.flatten()
+    }
+
+    /// Configs were published that Home Assistant did not have, or may have lost. Until it has loaded the platform of an
+    /// entity it drops what stands behind this one in another config of the same device; so each is said once more.
+    pub(super) fn repeat_later(&mut self, topics: BTreeSet<String>) {
+        for running in &mut self.running {
+            if let Step::Told { topics: earlier, .. } = &mut running.step {
+                earlier.retain(|topic| !topics.contains(topic));
+            }
+        }
+        self.running
+            .retain(|running| !matches!(&running.step, Step::Told { topics, .. } if topics.is_empty()));
+        if !topics.is_empty() {
+            self.begin(Step::Told { topics, pause: REPEATED_AFTER });
+        }
+    }
+
+    /// Of the configs whose time has come, those to be repeated now; the others follow.
+    pub(super) fn pace(&mut self, mut topics: BTreeSet<String>) -> BTreeSet<String> {
+        if let Some(beyond) = topics.iter().nth(REPEATED_AT_ONCE).cloned() {
+            let others = topics.split_off(&beyond);
+            self.begin(Step::Told { topics: others, pause: REPEATED_EVERY });
+        }
+        topics
     }
 
     /// Entities were taken back. Home Assistant hears it if it is there; else it is told when it comes.
@@ -177,12 +217,19 @@ impl Changeover {
     }
 
     /// Home Assistant says that it is there, or that it is not.
-    pub(super) const fn hear(&mut self, here: bool) {
+    pub(super) fn hear(&mut self, here: bool) {
         self.presence = if here { Presence::Here } else { Presence::Away };
+        if !here {
+            self.forget_talks();
+        }
     }
 
-    /// Home Assistant is there and got everything again; these left while it may have been away.
+    /// Home Assistant got everything again; these left while it may have been away. Where it may be away once more, they
+    /// wait for its next birth.
     pub(super) fn greet(&mut self, retired: Vec<Place>) {
+        if self.presence != Presence::Here {
+            return;
+        }
         let under_way: BTreeSet<&Place> = self
             .running
             .iter()
@@ -192,7 +239,8 @@ impl Changeover {
                 | Step::Moved { .. }
                 | Step::Cleared { .. }
                 | Step::Freed { .. }
-                | Step::Swept(_) => None,
+                | Step::Swept(_)
+                | Step::Told { .. } => None,
             })
             .flatten()
             .collect();
@@ -206,17 +254,23 @@ impl Changeover {
     /// that something is gone is not known. It is told at its next birth.
     pub(super) fn begin_session(&mut self) {
         self.presence = Presence::Unknown;
+        self.forget_talks();
+        for running in &mut self.running {
+            running.given = None;
+        }
+    }
+
+    /// What Home Assistant was being told is told anew at its next birth.
+    fn forget_talks(&mut self) {
         self.running.retain(|running| match running.step {
             Step::Greeted(_) | Step::Called(_) | Step::Removed(_) => false,
             Step::Marked { .. }
             | Step::Moved { .. }
             | Step::Cleared { .. }
             | Step::Freed { .. }
-            | Step::Swept(_) => true,
+            | Step::Swept(_)
+            | Step::Told { .. } => true,
         });
-        for running in &mut self.running {
-            running.given = None;
-        }
     }
 
     /// Moves on: gives the steps whose time is over.

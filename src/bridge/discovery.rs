@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use super::{
-    Bridge, announce::Announced, changeover::Given, memory::Memory, poller::List, problems::Problem,
-    register::Notice, retained::Rank, view,
+    Bridge, announce::Announced, changeover::Given, memory::Memory, problems::Problem, register::Notice,
+    retained::Rank, view,
 };
 use crate::{
     hass::{Offer, Topics, payload, retired},
@@ -55,8 +55,8 @@ impl Bridge {
         self.announcements.sweep(topics);
     }
 
-    /// Announces what waits for it, and moves changes of topics on, while there is a session.
-    pub(super) fn announce_what_waits(&mut self, now: Now) {
+    /// Moves changes of topics on, while there is a session.
+    pub(super) fn move_discovery_on(&mut self, now: Now) {
         if self.link.session_since.is_none() {
             return;
         }
@@ -65,11 +65,13 @@ impl Bridge {
         for topic in turn.cleared {
             self.retained.clear(Rank::Leaving, &topic);
         }
-        for topic in turn.again {
+        for topic in turn.repeated {
             self.retained.again(&topic);
         }
-        for (topic, call) in turn.calls {
-            let payload = view::bytes_of(&call);
+        let mut again = turn.again;
+        again.retain(|(topic, _)| !self.retained.again(topic));
+        for (topic, message) in turn.calls.into_iter().chain(again) {
+            let payload = view::bytes_of(&message);
             self.outbox.push(Publication {
                 topic,
                 payload,
@@ -78,9 +80,11 @@ impl Bridge {
                 correlation: None,
             });
         }
-        // Home Assistant loses what a config adds that follows another within moments: while it loads the platform of one
-        // entity for the first time, it drops those behind it. So the first config has the scenarios; doors follow it.
-        if !self.is_read_once(List::Scenarios) {
+    }
+
+    /// Announces what waits for it, while there is a session.
+    pub(super) fn announce_what_waits(&mut self) {
+        if self.link.session_since.is_none() {
             return;
         }
         for what in self.announcements.take_waiting() {
@@ -94,14 +98,10 @@ impl Bridge {
                 Announced::Door(id) => self.announce_door(&id),
             }
         }
+        self.announcements.repeat_changed();
     }
 
-    /// Whether a list was read in this run, or its reading failed.
-    pub(super) fn is_read_once(&self, list: List) -> bool {
-        self.poller.last_good(list).is_some() || self.poller.trouble(list).is_some()
-    }
-
-    /// When [`Bridge::announce_what_waits`] has something to do.
+    /// When [`Bridge::move_discovery_on`] has something to do.
     pub(super) fn next_turn(&self, now: Now) -> Option<Instant> {
         self.link.session_since?;
         self.announcements.next_turn(self.given(), now.mono)
@@ -202,7 +202,9 @@ impl Bridge {
             self.retained.clear(Rank::Leaving, &topic);
         }
         for (topic, message) in notice.messages {
-            self.show(rank, topic, view::bytes_of(&message));
+            if self.retained.set(rank, Qos::AtLeastOnce, topic.clone(), view::bytes_of(&message)) {
+                self.announcements.note_changed(topic);
+            }
         }
     }
 }

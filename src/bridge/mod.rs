@@ -362,7 +362,7 @@ impl Bridge {
             self.birth_at = None;
             self.last_birth = Some(now.mono);
             self.retained.repeat();
-            self.announcements.greet();
+            self.announcements.greet(&self.ghost_scenarios);
         }
         if self.busy_at <= now.mono {
             self.busy_at = now.mono + BUSY_EVERY;

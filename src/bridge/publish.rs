@@ -60,11 +60,14 @@ impl Bridge {
         for id in announced {
             self.announcements.want(Announced::Door(id));
         }
-        self.announce_what_waits(now);
+        self.move_discovery_on(now);
+        // Home Assistant loses what a config adds that follows another within moments: while it loads the platform of one
+        // entity for the first time, it drops those behind it. So the first config has the scenarios; doors follow it.
         if !self.is_read_once(List::Scenarios) {
-            // A thing is announced before it is shown.
             return;
         }
+        // A thing is announced before it is shown.
+        self.announce_what_waits();
         for id in self.doors.take_changed() {
             self.scenarios.touch(self.doors.covering(&id).cloned());
             self.show_door(&id);
@@ -72,6 +75,11 @@ impl Bridge {
         for id in self.scenarios.take_changed() {
             self.show_scenario(&id);
         }
+    }
+
+    /// Whether a list was read in this run, or its reading failed.
+    fn is_read_once(&self, list: List) -> bool {
+        self.poller.last_good(list).is_some() || self.poller.trouble(list).is_some()
     }
 
     /// Wants a text to be retained.

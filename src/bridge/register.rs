@@ -58,6 +58,26 @@ pub(super) struct Notice {
     pub(super) cleared: Vec<String>,
 }
 
+impl Notice {
+    /// Takes another one in.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.marked.extend(other.marked);
+        self.messages.extend(other.messages);
+        self.cleared.extend(other.cleared);
+    }
+
+    /// Under a topic that is announced no more: what was taken back is taken out while the rest may still return.
+    fn thin_out(&mut self, topic: &str, known: &BTreeMap<String, Known>, device: (&str, &str)) {
+        let gone = || known.iter().filter(|(_, known)| known.retired);
+        if gone().count() == known.len() {
+            self.cleared.push(topic.to_owned());
+        } else if gone().next().is_some() {
+            let entities = gone().map(|(key, known)| (key, &known.entity));
+            self.messages.push((topic.to_owned(), retired::removals(device, entities)));
+        }
+    }
+}
+
 /// Every device that was announced and is not known to be forgotten.
 #[derive(Debug, Default)]
 pub(super) struct Register {
@@ -144,9 +164,7 @@ impl Register {
                 let place =
                     |key: &String| Place { device: device.clone(), topic: topic.clone(), key: key.clone() };
                 retired.extend(retire(known, &keeps).iter().map(place));
-                if known.values().all(|known| known.retired) {
-                    notice.cleared.push(topic.clone());
-                }
+                notice.thin_out(topic, known, (&device, &announcement.name));
             }
         }
         for config in announcement.configs {
@@ -205,6 +223,19 @@ impl Register {
         }
     }
 
+    /// Tells what was taken back of a device that is not announced, because the rest of it may still return.
+    pub(super) fn thin_out(&self, device: &str, changeover: &Changeover) -> Notice {
+        let mut notice = Notice::default();
+        let Some(told) = self.devices.get(device).filter(|_| !changeover.holds(device)) else {
+            return notice;
+        };
+        let leaving = changeover.leaving(device);
+        for (topic, known) in told.topics.iter().filter(|(topic, _)| !leaving.contains(*topic)) {
+            notice.thin_out(topic, known, (device, &told.name));
+        }
+        notice
+    }
+
     /// Takes a whole device back.
     pub(super) fn remove(&mut self, device: &str, changeover: &mut Changeover) -> Notice {
         let mut places = Vec::new();
@@ -222,24 +253,27 @@ impl Register {
     /// The entities that were taken back while Home Assistant may have been away, but for those that live on under
     /// another device: to announce them here once more would take them from it.
     pub(super) fn retired(&self) -> Vec<Place> {
-        let all = || self.devices.values().flat_map(|told| told.topics.values()).flat_map(BTreeMap::values);
-        if all().all(|known| !known.retired) {
+        if self.all().all(|known| !known.retired) {
             return Vec::new();
         }
-        let live: BTreeSet<&str> =
-            all().filter(|known| !known.retired).map(|known| known.entity.unique_id.as_str()).collect();
+        let live = self.live();
         let mut places = Vec::new();
         for (device, told) in &self.devices {
             for (topic, known) in &told.topics {
                 let gone = known
                     .iter()
-                    .filter(|(_, known)| known.retired && !live.contains(known.entity.unique_id.as_str()));
+                    .filter(|(_, known)| known.retired && !live.contains(&known.entity.unique_id));
                 let place =
                     |key: &String| Place { device: device.clone(), topic: topic.clone(), key: key.clone() };
                 places.extend(gone.map(|(key, _)| place(key)));
             }
         }
         places
+    }
+
+    /// The unique ids of all entities that are announced and not taken back.
+    pub(super) fn live(&self) -> BTreeSet<String> {
+        self.all().filter(|known| !known.retired).map(|known| known.entity.unique_id.clone()).collect()
     }
 
     /// Of these places, those that are still taken back, by device and topic.
@@ -281,15 +315,36 @@ impl Register {
         stay
     }
 
-    /// Forgets topics of a device that others have replaced.
+    /// Forgets topics of a device that others have replaced. What did not move with them was unloaded by the mark for
+    /// migration, not removed: Home Assistant is to be told at its next birth.
     pub(super) fn forget_topics(&mut self, device: &str, topics: &BTreeSet<String>) {
         self.changed = true;
-        if let Some(told) = self.devices.get_mut(device) {
-            told.topics.retain(|topic, _| !topics.contains(topic));
-            if told.topics.is_empty() {
-                self.devices.remove(device);
+        let moved: BTreeSet<String> = self
+            .devices
+            .iter()
+            .flat_map(|(other, told)| told.topics.iter().map(move |(topic, known)| (other, topic, known)))
+            .filter(|(other, topic, _)| *other != device || !topics.contains(*topic))
+            .flat_map(|(.., known)| known.values())
+            .filter(|known| !known.retired)
+            .map(|known| known.entity.unique_id.clone())
+            .collect();
+        let Some(told) = self.devices.get_mut(device) else { return };
+        for known in
+            told.topics.iter_mut().filter(|(topic, _)| topics.contains(*topic)).map(|(_, known)| known)
+        {
+            known.retain(|_, known| !moved.contains(&known.entity.unique_id));
+            for known in known.values_mut() {
+                known.retired = true;
             }
         }
+        told.topics.retain(|_, known| !known.is_empty());
+        if told.topics.is_empty() {
+            self.devices.remove(device);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Known> {
+        self.devices.values().flat_map(|told| told.topics.values()).flat_map(BTreeMap::values)
     }
 
     fn retire(&mut self, places: Vec<Place>, changeover: &mut Changeover) {

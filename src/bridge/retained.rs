@@ -45,11 +45,11 @@ pub(super) struct Retained {
 }
 
 impl Retained {
-    /// Wants `payload` to be held under `topic`.
-    pub(super) fn set(&mut self, rank: Rank, qos: Qos, topic: String, payload: Bytes) {
+    /// Wants `payload` to be held under `topic`. Says whether that is another than before.
+    pub(super) fn set(&mut self, rank: Rank, qos: Qos, topic: String, payload: Bytes) -> bool {
         if let Some(entry) = self.topics.get_mut(&topic) {
             if entry.wanted.as_ref() == Some(&payload) {
-                return;
+                return false;
             }
             let old = std::mem::replace(&mut entry.rank, rank);
             entry.qos = qos;
@@ -62,6 +62,7 @@ impl Retained {
             self.topics.insert(topic.clone(), entry);
         }
         self.dirty.insert((rank, topic));
+        true
     }
 
     /// Wants nothing to be held under `topic`.
@@ -84,12 +85,12 @@ impl Retained {
         self.dirty.insert((rank, topic.to_owned()));
     }
 
-    /// Publishes what is wanted of `topic` once more.
-    pub(super) fn again(&mut self, topic: &str) {
-        if let Some(entry) = self.topics.get_mut(topic) {
-            entry.given = None;
-            self.dirty.insert((entry.rank, topic.to_owned()));
-        }
+    /// Publishes what is wanted of `topic` once more. Says whether anything is known to be wanted of it.
+    pub(super) fn again(&mut self, topic: &str) -> bool {
+        let Some(entry) = self.topics.get_mut(topic) else { return false };
+        entry.given = None;
+        self.dirty.insert((entry.rank, topic.to_owned()));
+        true
     }
 
     /// A new session: what an earlier one was given may never have reached the broker, withdrawals included.
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(drain(&mut retained), pairs(&[("z", ""), ("a", "")]));
         retained.clear(Rank::Leaving, "z");
         assert_eq!(drain(&mut retained), pairs(&[]));
-        retained.again("z");
+        assert!(retained.again("z") && !retained.again("never"));
         assert_eq!(drain(&mut retained), pairs(&[("z", "")]));
         retained.begin_session();
         assert_eq!(drain(&mut retained), pairs(&[("z", ""), ("a", "")]));

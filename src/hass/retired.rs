@@ -12,6 +12,13 @@ pub fn removal(entity: &Entity) -> Value {
     json!({ "platform": entity.platform })
 }
 
+/// The config of a device that is announced no more while some of its entities may still return: takes the others out.
+pub fn removals<'a>(device: (&str, &str), entities: impl Iterator<Item = (&'a String, &'a Entity)>) -> Value {
+    let (identifier, name) = device;
+    let marks: Map<String, Value> = entities.map(|(key, entity)| (key.clone(), removal(entity))).collect();
+    json!({ "device": { "identifiers": [identifier], "name": name }, "origin": origin(), "components": marks })
+}
+
 /// Under an old topic, before the same entities are announced under another: Home Assistant unloads them and keeps
 /// what it and its users know of them.
 pub fn migration() -> Value {

@@ -172,7 +172,7 @@ fn discovery(bench: &mut Bench, from: usize, since: Now) -> Vec<String> {
 }
 
 /// A config by its entities; `-` before one that is to be removed.
-fn amounts_to(config: &str) -> String {
+pub(crate) fn amounts_to(config: &str) -> String {
     if config.is_empty() {
         return "cleared".to_owned();
     }
@@ -658,6 +658,64 @@ fn a_site_with_very_many_scenarios_is_announced_one_by_one() {
     let held = bench.retained();
     assert!(!held.contains_key(SITE) && held.contains_key(GATEWAY) && held.contains_key(DOOR));
     assert_eq!(held.keys().filter(|topic| topic.starts_with("homeassistant/switch/")).count(), 200);
+}
+
+#[test]
+fn each_changed_config_is_said_once_more_after_half_a_minute() {
+    let lines = |bench: &mut Bench, from: usize, since: Now| {
+        let lines = discovery(bench, from, since).into_iter();
+        lines.map(|line| line.split_once("/config").unwrap().0.to_owned()).collect::<Vec<_>>()
+    };
+    let all = |at: u64| {
+        let devices = ["verkada2mqtt_verkada", "verkada2mqtt_door_d-1", "verkada2mqtt_site_site-1"];
+        devices.map(|device| format!("{at} =device/{device}"))
+    };
+    let mut bench = Bench::settled();
+    bench.run(secs(290));
+    let since = Now { mono: bench.times[0], ..bench.now };
+    assert_eq!(lines(&mut bench, 0, since), [all(0), all(30_000)].concat());
+    // A change, cut off before the repeat: it comes as long after the next session has everything.
+    bench.doors[0].name = Some("Main Door".to_owned());
+    let (from, since) = (bench.published.len(), bench.now);
+    bench.run(secs(10));
+    assert_eq!(lines(&mut bench, from, since), ["9000 =device/verkada2mqtt_door_d-1"]);
+    bench.link(LinkEvent::Down("cut".to_owned()));
+    bench.run(secs(60));
+    let (from, since) = (bench.published.len(), bench.now);
+    bench.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+    bench.run(secs(100));
+    let door = all(30_000)[1].clone();
+    assert_eq!(lines(&mut bench, from, since), [all(0).to_vec(), vec![door]].concat());
+    // A birth, twice.
+    let (from, since) = (bench.published.len(), bench.now);
+    birth(&mut bench, "online");
+    bench.run(secs(10));
+    birth(&mut bench, "online");
+    bench.run(secs(120));
+    let published = lines(&mut bench, from, since);
+    assert_eq!(published.len(), 9, "two rounds and one repeat: {published:?}");
+    // A new run repeats everything.
+    let began = restart(&mut bench, settings(Style::Device));
+    bench.run(secs(200));
+    assert_eq!(lines(&mut bench, 0, began), [all(0), all(30_000)].concat());
+}
+
+#[test]
+fn very_many_configs_are_repeated_some_at_a_time_and_cleared_ones_not() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
+        bench.doors = (0..200).map(|n| door(&format!("d-{n}"), "Door")).collect();
+    });
+    let mut exclude = settings(Style::Device);
+    exclude.doors.exclude.insert("d-7".parse().unwrap());
+    restart(&mut bench, exclude);
+    let since = bench.now;
+    bench.run(secs(60));
+    let lines = discovery(&mut bench, 0, since);
+    let at = |line: &String| line.split_once(' ').unwrap().0.parse::<u64>().unwrap();
+    let counts: Vec<_> =
+        (30..36).map(|second| lines.iter().filter(|line| at(line) / 1_000 == second).count()).collect();
+    assert_eq!(counts, [50, 50, 50, 50, 1, 0], "199 doors, a site and the gateway");
+    assert_eq!(about(&lines, "door_d-7/").len(), 1);
 }
 
 #[test]

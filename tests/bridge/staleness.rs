@@ -109,7 +109,8 @@ fn one_429_or_one_failure_of_every_list_blinks_nothing_even_with_the_shortest_in
         bench.run(ms(1_500));
         answer(&mut bench, &["doors", "scenarios", "events"], &fault);
         pass(&mut bench, secs(30), &[], &fault);
-        let news: Vec<_> = bench.published[before..].iter().map(|p| p.topic.clone()).collect();
+        let news = bench.published[before..].iter().filter(|p| !p.topic.starts_with("homeassistant/"));
+        let news: Vec<_> = news.map(|p| p.topic.clone()).collect();
         assert_eq!(news, Vec::<String>::new(), "{fault}");
     }
 }

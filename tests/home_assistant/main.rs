@@ -64,7 +64,7 @@ fn doors_and_scenarios_work_in_home_assistant() {
 
 #[test]
 #[ignore = "needs a Home Assistant: see CONTRIBUTING.md"]
-fn the_registry_stays_clean() {
+fn the_registry_stays_clean_in_home_assistant() {
     with_building(registry::check);
 }
 

@@ -466,7 +466,8 @@ impl Bench {
             let mut moved = false;
             while let Some(publication) = self.bridge.next_publication() {
                 let topic = &publication.topic;
-                if !is_quiet(topic) && (self.diagnostics || !is_diagnostic(topic)) {
+                let told = self.diagnostics || !is_diagnostic(topic);
+                if !is_quiet(topic) && told && !self.is_repeat(&publication) {
                     self.log.push(line(&publication));
                 }
                 self.published.push(publication);
@@ -496,6 +497,16 @@ impl Bench {
         let written = JournalEvent::Written { number, head: String::new() };
         self.bridge.handle(Input::Journal(written), self.now);
         true
+    }
+
+    /// Whether it is a config that is said once more, 30 s after the first time: such leave no line.
+    fn is_repeat(&self, publication: &Publication) -> bool {
+        let mut earlier = self.times.iter().zip(&self.published).rev();
+        publication.topic.starts_with("homeassistant/")
+            && publication.retain
+            && earlier.find(|(_, p)| p.topic == publication.topic).is_some_and(|(at, p)| {
+                p.payload == publication.payload && self.now.mono.saturating_duration_since(*at) == secs(30)
+            })
     }
 
     fn take(&mut self, call: Call) {
