@@ -26,6 +26,8 @@ use crate::{
 const LARGEST_CONFIG: usize = 100 * 1024;
 /// What a packet holds beside its payload, at most: header, topic and properties.
 const PACKET_OVERHEAD: usize = 1_024;
+/// What it needs beside topic and payload, as the MQTT session counts it.
+const LEAST_OVERHEAD: usize = 64;
 
 /// What may have to be announced.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +63,9 @@ pub(super) struct Announcements {
     waiting: BTreeSet<Announced>,
     /// The most bytes that the config of a whole device may have.
     limit: usize,
-    /// Devices of which it was said that their config is too large.
+    /// The most bytes that a packet may have.
+    packet: usize,
+    /// Devices, and topics of entities, of which it was said that their config is too large.
     said_large: BTreeSet<String>,
     /// Topics whose config is another than before.
     altered: BTreeSet<String>,
@@ -78,6 +82,7 @@ impl Announcements {
             changeover: Changeover::default(),
             waiting: BTreeSet::from([Announced::Shared]),
             limit: LARGEST_CONFIG,
+            packet: usize::MAX,
             said_large: BTreeSet::new(),
             altered: BTreeSet::new(),
             changed: false,
@@ -134,6 +139,7 @@ impl Announcements {
     pub(super) fn begin_session(&mut self, max_packet: Option<u32>) -> bool {
         self.changeover.begin_session();
         let packet = max_packet.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+        self.packet = packet;
         let limit = LARGEST_CONFIG.min(packet.saturating_sub(PACKET_OVERHEAD));
         std::mem::replace(&mut self.limit, limit) != limit
     }
@@ -313,7 +319,7 @@ impl Announcements {
     }
 
     fn announcement(&mut self, device: &Device) -> Announcement {
-        let announcement = self.announcer.announcement(device, self.limit);
+        let mut announcement = self.announcer.announcement(device, self.limit);
         if let Some(bytes) = announcement.too_large
             && self.said_large.insert(announcement.device.clone())
         {
@@ -324,7 +330,31 @@ impl Announcements {
                 "the discovery config of a device is too large for one message; each of its entities gets its own"
             );
         }
+        self.leave_out_too_large(&mut announcement);
         announcement
+    }
+
+    /// What no packet can hold is not wanted of the broker: it would be refused again in each session.
+    fn leave_out_too_large(&mut self, announcement: &mut Announcement) {
+        if self.packet > LARGEST_CONFIG + PACKET_OVERHEAD {
+            return;
+        }
+        let limit = self.packet;
+        let said = &mut self.said_large;
+        announcement.configs.retain(|config| {
+            let bytes = config.message.to_string().len() + config.topic.len() + LEAST_OVERHEAD;
+            let fits = bytes <= limit;
+            if !fits && said.insert(config.topic.clone()) {
+                let entity = config.entities.values().next().map(|entity| &entity.unique_id);
+                tracing::warn!(
+                    entity,
+                    bytes,
+                    limit,
+                    "the discovery config of an entity is larger than the broker takes; the entity is not announced"
+                );
+            }
+            fits
+        });
     }
 
     /// One for each entity: it may have been taken back from several places, and Home Assistant complains of a second

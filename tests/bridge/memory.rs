@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 use verkada2mqtt::{
-    bridge::{Memory, Settings},
-    hass::{Style, Topics},
-    model::{AccessEvent, Answer, EventKind, Fault, LinkEvent, Now, Protocol},
+    bridge::{Input, Memory, Settings},
+    hass::{GatewayFacts, Style, Topics},
+    model::{AccessEvent, Answer, EventKind, Fault, LinkEvent, Now, Protocol, Push},
 };
 
-use crate::bench::{Bench, START, door, event, inventory, ms, scenario, secs, settings, trace};
+use crate::{
+    bench::{Bench, START, door, event, inventory, ms, scenario, secs, settings, trace},
+    log::Lines,
+};
 
 /// An event of the first door, this many seconds after the start of the bench, or before it.
 fn at(id: &str, kind: EventKind, seconds: i64) -> AccessEvent {
@@ -609,6 +612,10 @@ fn another_base_topic_leaves_nothing_behind() {
     let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
         bench.scenarios[0].sites.push("site-2".parse().unwrap());
     });
+    // Every topic that there is: also those that only webhooks bring.
+    bench.input(Input::Push(Push::Event(Box::new(at("e-1", EventKind::Locked, 0)))));
+    bench.run(secs(60));
+    assert!(bench.held("bridge/webhook_missed").is_some());
     let mut other = settings(Style::Device);
     other.announcer.topics = Topics::new("site/b");
     restart(&mut bench, other);
@@ -644,6 +651,71 @@ fn a_device_that_is_too_large_for_the_broker_is_announced_by_its_entities() {
         configs.contains(&"device/verkada2mqtt_site_site-1/config"),
         "what fits stays whole: {configs:?}"
     );
+}
+
+#[test]
+fn an_entity_that_no_packet_can_hold_is_left_out_with_one_word() {
+    for style in [Style::Device, Style::Component] {
+        let (log, _listening) = Lines::listen();
+        let mut bench = Bench::settled_with(settings(style), |_| {});
+        log.take();
+        for _ in 0..3 {
+            bench.link(LinkEvent::Down("cut".to_owned()));
+            bench.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: Some(1_200) });
+            bench.run(secs(40));
+        }
+        bench.take_log();
+        let held = bench.retained();
+        let configs = held.iter().filter(|(topic, _)| topic.starts_with("homeassistant/"));
+        let largest = configs.clone().map(|(topic, payload)| topic.len() + payload.len()).max().unwrap();
+        assert!(largest <= 1_200 - 64 && configs.count() > 15, "{largest}");
+        assert!(!held.contains_key("homeassistant/lock/verkada2mqtt_d-1_lock/config"));
+        let said = log.take();
+        let about = |word: &str| said.iter().filter(|line| line.contains(word)).collect::<Vec<_>>();
+        let lock = about("entity=\"verkada2mqtt_d-1_lock\"");
+        assert_eq!(lock.len(), 1, "{said:?}");
+        assert!(lock[0].contains("WARN") && lock[0].contains("limit=1200"), "{lock:?}");
+        // A broker that takes more gets it.
+        bench.link(LinkEvent::Down("cut".to_owned()));
+        bench.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+        bench.run(secs(40));
+        bench.take_log();
+        let lock = match style {
+            Style::Device => DOOR,
+            Style::Component | Style::Off => "homeassistant/lock/verkada2mqtt_d-1_lock/config",
+        };
+        assert!(bench.retained().contains_key(lock), "{style:?}");
+    }
+}
+
+#[test]
+fn what_the_owner_switches_off_leaves_no_config_of_its_own() {
+    let gone = [
+        "homeassistant/button/verkada2mqtt_d-1_unlock/config",
+        "homeassistant/button/verkada2mqtt_verkada_restart/config",
+        "homeassistant/sensor/verkada2mqtt_verkada_key_expires/config",
+    ];
+    let mut bench = Bench::settled_with(settings(Style::Component), |_| {});
+    assert!(gone.iter().all(|topic| bench.retained().contains_key(*topic)));
+    let mut less = settings(Style::Component);
+    less.announcer.own = GatewayFacts::default();
+    less.commands.unlock = false;
+    restart(&mut bench, less);
+    bench.run(secs(40));
+    bench.take_log();
+    let held = bench.retained();
+    assert!(gone.iter().all(|topic| !held.contains_key(*topic)), "{:?}", held.keys());
+    // A Home Assistant that was away is told when it comes.
+    let (from, since) = (bench.published.len(), bench.now);
+    birth(&mut bench, "online");
+    bench.run(secs(20));
+    let lines = discovery(&mut bench, from, since);
+    for topic in gone {
+        let topic = topic.trim_start_matches("homeassistant/");
+        let steps: Vec<_> = about(&lines, topic).iter().map(|line| line.split_once(' ').unwrap().1).collect();
+        let unique_id = topic.split('/').nth(1).unwrap();
+        assert_eq!(steps, [format!("!{topic} {unique_id}"), format!("={topic} cleared")]);
+    }
 }
 
 #[test]
