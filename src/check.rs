@@ -59,6 +59,7 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             Request::ReadEvents { .. }
             | Request::Unlock { .. }
             | Request::Activate { .. }
+            | Request::Drill
             | Request::Release { .. } => "access events",
         };
         let send_before = clock::now().mono + READ_WAITS;
@@ -96,7 +97,7 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, "can be read")?;
             left_out(out, &page.skipped)
         }
-        Answer::Unlocked(_) | Answer::Taken => Ok(true),
+        Answer::Unlocked(_) | Answer::Taken | Answer::Drilled(_) => Ok(true),
     }
 }
 

@@ -4,6 +4,8 @@
 
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/drill.rs"]
+mod drill;
 #[path = "bridge/gate.rs"]
 mod gate;
 #[path = "bridge/gateway.rs"]
@@ -13,6 +15,8 @@ mod log;
 #[cfg(test)]
 #[path = "bridge/memory.rs"]
 mod memory;
+#[path = "bridge/readiness.rs"]
+mod readiness;
 #[path = "bridge/safety.rs"]
 mod safety;
 #[path = "bridge/securing.rs"]
@@ -1114,7 +1118,10 @@ fn what_is_active_already_is_looked_at_and_not_sent() {
         "!scenario/s-1/result activate done -",
         "=scenario/s-1/attributes ACTIVE done",
     ]);
-    assert_eq!(bench.last_result()["message"], "the scenario was activated already; nothing was sent");
+    assert_eq!(
+        bench.last_result()["message"],
+        "the scenario was activated already; nothing was sent; 0 of 1 doors are confirmed locked so far"
+    );
     // Where the look shows something else, it is sent.
     active(&mut bench, false);
     bench.command("scenario/s-1", "ON");
@@ -1796,7 +1803,10 @@ fn pages_that_go_on_for_ever_are_given_up_at_the_thousandth() {
                     Answer::Events(EventPage { events: vec![event], skipped: vec![], next })
                 }
                 Request::ListScenarios => Answer::Scenarios(inventory(bench.scenarios.clone())),
-                act @ (Request::Unlock { .. } | Request::Activate { .. } | Request::Release { .. }) => {
+                act @ (Request::Unlock { .. }
+                | Request::Activate { .. }
+                | Request::Release { .. }
+                | Request::Drill) => {
                     panic!("{act:?}")
                 }
             };
@@ -1888,7 +1898,7 @@ fn both_styles_announce_the_same_entities() {
         .collect();
     let component: BTreeSet<String> = discovery(Style::Component).values().map(unique).collect();
     assert_eq!(device, component);
-    assert_eq!(device.len(), 18 + 2 * 6 + 2 + 2);
+    assert_eq!(device.len(), 20 + 2 * 6 + 2 * 3 + 2);
 }
 
 /// Only known keys, and no null but a name.
@@ -2055,7 +2065,7 @@ proptest! {
             }
             let config: Value = serde_json::from_slice(&publication.payload).unwrap();
             check_config(&publication.topic, &config);
-            prop_assert!(publication.payload.len() <= 16 * 1024);
+            prop_assert!(publication.payload.len() <= 32 * 1024);
             let components = config["components"].as_object();
             let all = components.map_or_else(|| vec![&config], |all| all.values().collect());
             for entity in all {
@@ -2063,7 +2073,7 @@ proptest! {
                 prop_assert!(entities.insert(entity["default_entity_id"].to_string()), "{}", entity["default_entity_id"]);
             }
         }
-        prop_assert_eq!(entities.len(), 2 * (18 + 6 * doors.len() + scenarios.len()));
+        prop_assert_eq!(entities.len(), 2 * (20 + 6 * doors.len() + 3 * scenarios.len()));
         for publication in &bench.published {
             let topic = &publication.topic;
             prop_assert!(topic.len() <= 200 && !topic.contains(['+', '#']) && !topic.chars().any(char::is_control));

@@ -30,6 +30,9 @@ mod process;
 #[path = "daemon/programs.rs"]
 mod programs;
 #[cfg(test)]
+#[path = "daemon/readiness.rs"]
+mod readiness;
+#[cfg(test)]
 #[path = "daemon/reload.rs"]
 mod reload;
 #[cfg(test)]

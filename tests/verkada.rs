@@ -7,6 +7,9 @@
     reason = "a test that cannot go on shall say where"
 )]
 
+#[path = "verkada/drill.rs"]
+mod drill;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,

@@ -272,6 +272,9 @@ impl Shell<'_> {
                     let reply = reply.map_err(|error| Error::Task(error.to_string()))?;
                     // First, because the core judges a refused call by it.
                     self.tell_token();
+                    if let Some(skew) = self.client.take_clock() {
+                        self.bridge.handle(Input::VendorClock(skew), clock::now());
+                    }
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
                 Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),

@@ -2,16 +2,32 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{gate::Refusal, report::Report};
-use crate::model::{Action, Now, PastCommand, Reason, Target};
+use jiff::Timestamp;
+
+use super::{
+    gate::Refusal,
+    report::{Origin, Report},
+    settlement::Finding,
+};
+use crate::{
+    hass::payload::Verb,
+    model::{Intent, Now, Outcome, PastCommand, Reason, Stage, Target},
+};
 
 /// How long an id is remembered.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// How many ids are remembered; beyond it the oldest are forgotten.
-const MAX_REMEMBERED: usize = 10_000;
+/// How many ids of opening commands are remembered: more than [`Rates`] lets through in [`REMEMBERED`], merged ones included,
+/// so that none is forgotten early.
+const MAX_OPENING: usize = 400_000;
+/// How many ids of activates are remembered; beyond it the oldest are forgotten, for an activate that comes again opens
+/// nothing.
+const MAX_SECURING: usize = 10_000;
+/// Of how many commands all that was reported is kept; of older ones only how they ended.
+const MAX_IN_FULL: usize = 1_000;
 /// How many opening commands one door or scenario may get within [`WINDOW`].
 const PER_TARGET: usize = 5;
 /// How many opening commands there may be in all within [`WINDOW`].
@@ -22,18 +38,76 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A command that was seen before under the same id.
 #[derive(Debug, Clone)]
 struct Known {
-    action: Action,
+    intent: Intent,
     target: Target,
     at: Instant,
-    /// The last thing that was reported of it.
-    report: Option<Report>,
+    told: Told,
+}
+
+/// The last thing that was reported of a command.
+#[derive(Debug, Clone)]
+enum Told {
+    Nothing,
+    InFull(Box<Report>),
+    InShort(Short),
+}
+
+/// What stays of a report.
+#[derive(Debug, Clone, Copy)]
+struct Short {
+    outcome: Outcome,
+    reason: Option<Reason>,
+    received_at: Timestamp,
+    finished_at: Option<Timestamp>,
+    resolved: Option<Finding>,
+}
+
+impl Known {
+    fn report(&self, id: &str) -> Option<Report> {
+        match &self.told {
+            Told::Nothing => None,
+            Told::InFull(report) => Some((**report).clone()),
+            Told::InShort(short) => {
+                let origin = Origin {
+                    verb: Some(Verb::from(self.intent)),
+                    passed: true,
+                    id: Some(id.to_owned()),
+                    ..Origin::of_nobody(self.target.clone(), short.received_at)
+                };
+                Some(Report {
+                    stage: Stage::Ended,
+                    origin,
+                    outcome: short.outcome,
+                    reason: short.reason,
+                    message: "how the command ended is remembered, the sentence is not".to_owned(),
+                    finished_at: short.finished_at,
+                    resolved: short.resolved,
+                })
+            }
+        }
+    }
+
+    fn shorten(&mut self) {
+        if let Told::InFull(report) = &self.told {
+            self.told = Told::InShort(Short {
+                outcome: report.outcome,
+                reason: report.reason,
+                received_at: report.origin.received_at,
+                finished_at: report.finished_at,
+                resolved: report.resolved,
+            });
+        }
+    }
 }
 
 /// Ids of commands that were admitted.
 #[derive(Debug, Default)]
 pub(super) struct Ids {
-    known: BTreeMap<String, Known>,
-    order: VecDeque<(Instant, String)>,
+    known: BTreeMap<Arc<str>, Known>,
+    opening: VecDeque<(Instant, Arc<str>)>,
+    securing: VecDeque<(Instant, Arc<str>)>,
+    /// Those of which all is kept, oldest first.
+    in_full: VecDeque<Arc<str>>,
 }
 
 /// What an id says about a command.
@@ -49,17 +123,18 @@ pub(super) enum Repeat {
 
 impl Ids {
     /// Looks an id up.
-    pub(super) fn check(&mut self, id: &str, action: Action, target: &Target, now: Now) -> Repeat {
+    pub(super) fn check(&mut self, id: &str, intent: impl Into<Intent>, target: &Target, now: Now) -> Repeat {
         self.forget(now.mono);
+        let intent = intent.into();
         match self.known.get(id) {
             None => Repeat::New,
-            Some(known) if known.action == action && known.target == *target => {
-                Repeat::Same(known.report.clone())
+            Some(known) if known.intent == intent && known.target == *target => {
+                Repeat::Same(known.report(id))
             }
             Some(known) => {
                 let text = format!(
                     "the id was used before to {} {}; every command needs an id of its own",
-                    known.action,
+                    known.intent,
                     known.target.path()
                 );
                 Repeat::Conflict(Refusal::refused(Reason::IdConflict, text))
@@ -68,10 +143,12 @@ impl Ids {
     }
 
     /// Remembers the id of a command that was admitted.
-    pub(super) fn remember(&mut self, id: &str, action: Action, target: &Target, now: Now) {
-        let known = Known { action, target: target.clone(), at: now.mono, report: None };
-        self.known.insert(id.to_owned(), known);
-        self.order.push_back((now.mono, id.to_owned()));
+    pub(super) fn remember(&mut self, id: &str, intent: impl Into<Intent>, target: &Target, now: Now) {
+        let (id, intent): (Arc<str>, Intent) = (id.into(), intent.into());
+        let known = Known { intent, target: target.clone(), at: now.mono, told: Told::Nothing };
+        self.known.insert(Arc::clone(&id), known);
+        let order = if intent.judged_as().opens() { &mut self.opening } else { &mut self.securing };
+        order.push_back((now.mono, id));
         self.forget(now.mono);
     }
 
@@ -85,23 +162,34 @@ impl Ids {
 
     /// Remembers what was reported of a command.
     pub(super) fn note(&mut self, report: &Report) {
-        let repeats = matches!(report.reason, Some(Reason::Duplicate | Reason::IdConflict));
-        if let Some(known) = report.origin.id.as_ref().and_then(|id| self.known.get_mut(id))
-            && !repeats
+        let Some(id) = report.origin.id.as_deref() else { return };
+        let Some(known) = self.known.get_mut(id) else { return };
+        match known.told {
+            // What turned a repeat away says nothing of the command itself.
+            Told::InFull(_) | Told::InShort(_) if report.stage == Stage::Refused => return,
+            Told::InFull(_) => {}
+            Told::Nothing | Told::InShort(_) => self.in_full.push_back(id.into()),
+        }
+        known.told = Told::InFull(Box::new(report.clone()));
+        if self.in_full.len() > MAX_IN_FULL
+            && let Some(oldest) = self.in_full.pop_front()
+            && let Some(known) = self.known.get_mut(&oldest)
         {
-            known.report = Some(report.clone());
+            known.shorten();
         }
     }
 
     fn forget(&mut self, now: Instant) {
-        while let Some((at, id)) = self.order.front() {
-            if self.order.len() <= MAX_REMEMBERED && now.saturating_duration_since(*at) < REMEMBERED {
-                break;
+        for (order, most) in [(&mut self.opening, MAX_OPENING), (&mut self.securing, MAX_SECURING)] {
+            while let Some((at, id)) = order.front() {
+                if order.len() <= most && now.saturating_duration_since(*at) < REMEMBERED {
+                    break;
+                }
+                if self.known.get(id).is_some_and(|known| known.at == *at) {
+                    self.known.remove(id);
+                }
+                order.pop_front();
             }
-            if self.known.get(id).is_some_and(|known| known.at == *at) {
-                self.known.remove(id);
-            }
-            self.order.pop_front();
         }
     }
 }
@@ -140,5 +228,87 @@ impl Rates {
 fn drop_old(times: &mut VecDeque<Instant>, now: Instant) {
     while times.front().is_some_and(|at| now.saturating_duration_since(*at) >= WINDOW) {
         times.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Action;
+    use crate::{clock, model::ScenarioId};
+
+    const DAY: u64 = 24 * 60 * 60;
+
+    fn now_at(start: Now, millis: u64) -> Now {
+        let by = Duration::from_millis(millis);
+        Now { mono: start.mono + by, utc: start.utc + by }
+    }
+
+    fn door() -> Target {
+        Target::Door("d-1".parse().unwrap())
+    }
+
+    fn scenario() -> Target {
+        Target::Scenario("s-1".parse::<ScenarioId>().unwrap())
+    }
+
+    fn is_known(ids: &mut Ids, id: &str, action: Action, target: &Target, now: Now) -> bool {
+        !matches!(ids.check(id, action, target, now), Repeat::New)
+    }
+
+    #[test]
+    fn every_opening_command_of_a_day_is_remembered_for_a_day() {
+        let start = clock::now();
+        // Those that are taken on and those that are merged.
+        let windows = DAY / WINDOW.as_secs();
+        let count = 2 * u64::try_from(IN_ALL).unwrap() * windows;
+        let every = DAY * 1_000 / count;
+        let mut ids = Ids::default();
+        for number in 0..count {
+            ids.remember(&number.to_string(), Action::Unlock, &door(), now_at(start, number * every));
+        }
+        for number in 0..20_000 {
+            let now = now_at(start, (count - 1) * every);
+            ids.remember(&format!("s-{number}"), Action::Activate, &scenario(), now);
+        }
+        let now = now_at(start, DAY * 1_000 - 1);
+        assert!(is_known(&mut ids, "0", Action::Unlock, &door(), now));
+        assert!(!is_known(&mut ids, "s-9999", Action::Activate, &scenario(), now));
+        assert!(is_known(&mut ids, "s-10000", Action::Activate, &scenario(), now));
+        let now = now_at(start, DAY * 1_000);
+        assert!(!is_known(&mut ids, "0", Action::Unlock, &door(), now));
+        assert!(is_known(&mut ids, "1", Action::Unlock, &door(), now));
+    }
+
+    #[test]
+    fn of_old_commands_only_the_end_is_kept() {
+        let now = clock::now();
+        let mut ids = Ids::default();
+        for number in 0..=MAX_IN_FULL {
+            let id = number.to_string();
+            ids.remember(&id, Action::Unlock, &door(), now);
+            let origin = Origin {
+                verb: Some(Verb::Unlock),
+                passed: true,
+                id: Some(id),
+                ..Origin::of_nobody(door(), now.utc)
+            };
+            ids.note(&Report::accepted(&origin, "taken on"));
+            let reason = Some(Reason::NoProof);
+            ids.note(&Report::end(&origin, Outcome::Unknown, reason, "a sentence".to_owned(), now.utc));
+        }
+        let mut report = |id: &str| match ids.check(id, Action::Unlock, &door(), now) {
+            Repeat::Same(Some(report)) => report,
+            Repeat::New | Repeat::Same(None) | Repeat::Conflict(_) => panic!("{id}"),
+        };
+        let (first, second) = (report("0"), report("1"));
+        assert_eq!(first.message, "how the command ended is remembered, the sentence is not");
+        assert_eq!(second.message, "a sentence");
+        let with_number = |id: &str, message: &str| Report {
+            origin: Origin { id: Some(id.to_owned()), ..second.origin.clone() },
+            message: message.to_owned(),
+            ..second.clone()
+        };
+        assert_eq!(first, with_number("0", &first.message));
     }
 }

@@ -25,6 +25,7 @@ pub(super) enum Pending {
     Late,
     Unlock(DoorId),
     Scenario(ScenarioId),
+    Drill,
 }
 
 impl Bridge {
@@ -38,7 +39,11 @@ impl Bridge {
             self.record_intent(&origin, now);
         }
         self.scenarios.note_act(&scenario, id);
+        if action == Action::Activate {
+            self.scenarios.note_activate(&scenario, now);
+        }
         self.calls.insert(id, Pending::Scenario(scenario.clone()));
+        self.readiness.begin(id, now);
         let request = if action == Action::Activate {
             Request::Activate { scenario }
         } else {
@@ -62,6 +67,9 @@ impl Bridge {
         }
         let (id, request, pending) = if let Some((list, lane)) = self.poller.next_due(now) {
             let id = self.reserve(lane, now)?;
+            if list == List::Scenarios {
+                self.readiness.begin(id, now);
+            }
             (id, self.poller.start(list, id, now), Pending::Read(list))
         } else if self.poller.is_late_due(now) {
             let id = self.reserve(Lane::Poll, now)?;
@@ -88,7 +96,7 @@ impl Bridge {
     }
 
     /// Takes a share of the budget, if the lane has one at once.
-    fn reserve(&mut self, lane: Lane, now: Now) -> Option<CallId> {
+    pub(super) fn reserve(&mut self, lane: Lane, now: Now) -> Option<CallId> {
         if self.budget.free_at(lane, now.mono) > now.mono {
             return None;
         }
@@ -99,15 +107,18 @@ impl Bridge {
 
     pub(super) fn take_reply(&mut self, reply: Reply, now: Now) {
         self.budget.charge(reply.requests.saturating_sub(1), now.mono);
+        self.readiness.end(reply.id, reply.result.is_ok(), now);
         let Some(pending) = self.calls.remove(&reply.id) else { return };
         let misfit = || Fault::Malformed(Trace::new("the answer does not fit the request"));
         match pending {
             Pending::Unlock(door) => {
                 let result = reply.result.and_then(|answer| match answer {
                     Answer::Unlocked(unlocked) => Ok(unlocked),
-                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Events(_) | Answer::Taken => {
-                        Err(misfit())
-                    }
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Events(_)
+                    | Answer::Drilled(_)
+                    | Answer::Taken => Err(misfit()),
                 });
                 let effects = self.commands.finish_unlock(&door, result, now);
                 self.perform(effects, now);
@@ -115,10 +126,13 @@ impl Bridge {
             Pending::Scenario(scenario) => {
                 let result = reply.result.and_then(|answer| match answer {
                     Answer::Taken => Ok(()),
-                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Events(_) | Answer::Unlocked(_) => {
-                        Err(misfit())
-                    }
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Events(_)
+                    | Answer::Drilled(_)
+                    | Answer::Unlocked(_) => Err(misfit()),
                 });
+                self.readiness.note_act(result.as_ref().copied(), now);
                 let effects = match self.commands.finish_replaced(&scenario, reply.id, self.last_call, now) {
                     Some(effect) => {
                         if let Err(Fault::RateLimited { after, .. }) = &result {
@@ -130,15 +144,18 @@ impl Bridge {
                 };
                 self.perform(effects, now);
             }
+            Pending::Drill => self.finish_drill(reply, now),
             Pending::Late => {
                 if let Err(Fault::RateLimited { after, .. }) = &reply.result {
                     self.budget.close(*after, now.mono);
                 }
                 let page = reply.result.and_then(|answer| match answer {
                     Answer::Events(page) => Ok(page),
-                    Answer::Doors(_) | Answer::Scenarios(_) | Answer::Unlocked(_) | Answer::Taken => {
-                        Err(misfit())
-                    }
+                    Answer::Doors(_)
+                    | Answer::Scenarios(_)
+                    | Answer::Unlocked(_)
+                    | Answer::Drilled(_)
+                    | Answer::Taken => Err(misfit()),
                 });
                 for event in self.poller.take_late(page, now) {
                     let settled = self.settlements.learn(&event);
@@ -195,6 +212,7 @@ impl Bridge {
                 | Answer::Scenarios(_)
                 | Answer::Events(_)
                 | Answer::Unlocked(_)
+                | Answer::Drilled(_)
                 | Answer::Taken,
             ) => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
         }
@@ -300,7 +318,7 @@ impl Bridge {
     pub(super) fn perform(&mut self, effects: Vec<Effect>, now: Now) {
         for effect in effects {
             match effect {
-                Effect::Report(report) => self.report(&report, now),
+                Effect::Report(report) => self.report(&self.with_tally(report), now),
                 Effect::ReadScenarios(at) => self.poller.hurry(List::Scenarios, at),
                 Effect::ReadEvents(at) => self.poller.hurry(List::Events, at),
                 Effect::Unlocking(door) => self.doors.unlocking(&door, now),

@@ -676,6 +676,11 @@ impl Commands {
         unlocks.flatten().chain(scenarios.flatten()).chain(untold)
     }
 
+    /// Whether a scenario is being activated.
+    pub(super) fn is_activating(&self) -> bool {
+        self.scenarios.values().any(|task| task.action == Action::Activate)
+    }
+
     /// How many commands are under way.
     pub(super) fn count(&self) -> usize {
         self.unlocks.len() + self.scenarios.len()
@@ -831,7 +836,7 @@ const fn past(action: Action) -> &'static str {
     }
 }
 
-fn reason_of(fault: &Fault) -> Reason {
+pub(super) fn reason_of(fault: &Fault) -> Reason {
     match fault {
         Fault::NotSent(_) => Reason::Unreachable,
         Fault::Unauthorized(_) => Reason::Unauthorized,

@@ -14,9 +14,9 @@ use crate::{
 /// The topics of a door or scenario that are retained.
 const DOOR_LEAVES: [&str; 8] =
     ["state", "availability", "position", "held_open", "forced_open", "tamper", "fire", "attributes"];
-const SCENARIO_LEAVES: [&str; 3] = ["state", "availability", "attributes"];
+const SCENARIO_LEAVES: [&str; 4] = ["state", "availability", "doors_confirmed", "attributes"];
 /// The gateway's own.
-const BRIDGE_LEAVES: [&str; 16] = [
+const BRIDGE_LEAVES: [&str; 19] = [
     "journal_head",
     "lockdown_alarm",
     "lockdown_alarm_attributes",
@@ -33,6 +33,9 @@ const BRIDGE_LEAVES: [&str; 16] = [
     "problem_attributes",
     "webhook",
     "webhook_missed",
+    "lockdown_ready",
+    "lockdown_ready_attributes",
+    "round_trip",
 ];
 
 impl Bridge {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     hass::payload::{Malformed, Order, Verb},
-    model::{Action, Door, Message, Now, Outcome, Reason, ScenarioId, Target},
+    model::{Action, Door, Intent, Message, Now, Outcome, Reason, ScenarioId, Target},
 };
 
 /// An opening command runs only if a heartbeat sent less than this ago had come back before it.
@@ -56,7 +56,7 @@ pub(super) enum TargetFacts<'a> {
 /// A command that passed.
 #[derive(Debug, Clone)]
 pub(super) struct Passed {
-    pub(super) action: Action,
+    pub(super) intent: Intent,
     /// The moment from which it is too old to be sent.
     pub(super) deadline: Instant,
 }
@@ -86,7 +86,8 @@ impl Refusal {
 }
 
 /// Judges a command: running, published live, fresh link, well-formed, known target, possible, allowed, code, age. What
-/// follows is judged where it is remembered: repeats, [`judge_lockdown`], equal commands under way, rates.
+/// follows is judged where it is remembered: repeats, [`judge_lockdown`], the journal, equal commands
+/// under way, rates.
 pub(super) fn judge(
     message: &Message,
     order: Result<Order, Malformed>,
@@ -114,22 +115,23 @@ pub(super) fn judge(
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
-    let Some(action) = action(order.verb) else {
+    let Some(intent) = intent(order.verb) else {
         let text = "the vendor has no lock command: the door locks by itself when its unlock time ends";
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
-    judge_allowed(action, facts)?;
-    judge_code(action, &order, facts, codes, now)?;
-    let deadline = judge_age(action, &order, message, facts.allowed, now)?;
-    Ok(Passed { action, deadline })
+    judge_allowed(intent.judged_as(), facts)?;
+    judge_code(intent.judged_as(), &order, facts, codes, now)?;
+    let deadline = judge_age(intent.judged_as(), &order, message, facts.allowed, now)?;
+    Ok(Passed { intent, deadline })
 }
 
-/// What the vendor can be asked for; it has no command to lock.
-pub(super) const fn action(verb: Verb) -> Option<Action> {
+/// What can be done about a verb; the vendor has no command to lock.
+pub(super) const fn intent(verb: Verb) -> Option<Intent> {
     match verb {
-        Verb::Unlock => Some(Action::Unlock),
-        Verb::Activate => Some(Action::Activate),
-        Verb::Release => Some(Action::Release),
+        Verb::Unlock => Some(Intent::Act(Action::Unlock)),
+        Verb::Activate => Some(Intent::Act(Action::Activate)),
+        Verb::Release => Some(Intent::Act(Action::Release)),
+        Verb::Drill => Some(Intent::Drill),
         Verb::Lock => None,
     }
 }
@@ -143,7 +145,9 @@ pub(super) fn max_age(action: Action, allowed: &CommandSettings) -> Duration {
 /// began: that bounds its age on any broker. What a session that went on delivers first was published after the broker
 /// was last heard in it.
 fn judge_link(message: &Message, order: Option<&Order>, facts: &Facts<'_>) -> Result<(), Refusal> {
-    let secures = order.is_some_and(|order| order.verb == Verb::Activate);
+    let secures = order
+        .and_then(|order| intent(order.verb))
+        .is_some_and(|intent| intent.judged_as() == Action::Activate);
     let age = |since: Instant| message.received_at.saturating_duration_since(since);
     let (bound, limit) = match (message.echo_sent_at, facts.bound) {
         (Some(sent_at), _) => (age(sent_at), if secures { ACTIVATE_MAX_AGE } else { FRESH_LINK }),

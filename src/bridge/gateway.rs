@@ -112,6 +112,8 @@ impl Bridge {
         self.show_own("event_lag", self.gateway.lag());
         self.show_own("budget_left", self.budget.left(now.mono).to_string());
         self.tell_expiry(now);
+        self.show_own("round_trip", self.readiness.round_trip());
+        self.show_readiness();
         self.show_problems();
         self.compare_problems(now);
     }
@@ -125,6 +127,7 @@ impl Bridge {
         if self.webhooks.reliance(now) != Reliance::Off {
             self.show_own("webhook_missed", self.webhooks.missed().to_string());
         }
+        self.show_own("round_trip", self.readiness.round_trip());
         self.tell_expiry(now);
     }
 

@@ -17,7 +17,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, DoorId, Message, Now, Reason, ScenarioId, ScenarioState, Target, Turn},
+    model::{Action, DoorId, Intent, Message, Now, Reason, ScenarioId, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -83,7 +83,8 @@ impl Bridge {
         let kept = heard.is_some();
         let order = Order::read(Kind::Scenario, &message.payload).ok();
         let verb = order.as_ref().map(|order| order.verb);
-        let concerns = verb == Some(Verb::Activate) || (kept && verb == Some(Verb::Release));
+        let concerns =
+            matches!(verb, Some(Verb::Activate | Verb::Drill)) || (kept && verb == Some(Verb::Release));
         if !concerns || self.copies.is_copy(Line::Securing, message, kept) {
             return;
         }
@@ -153,8 +154,8 @@ impl Bridge {
             Err(mut refusal) => {
                 // A late copy of a command must not be told to have expired, or to bring a used code, where the first one
                 // was executed.
-                if let (true, Some(action)) = (refusal.may_repeat, origin.verb.and_then(gate::action)) {
-                    refusal = self.judge_repeat(&origin, action, now).err().unwrap_or(refusal);
+                if let (true, Some(intent)) = (refusal.may_repeat, origin.verb.and_then(gate::intent)) {
+                    refusal = self.judge_repeat(&origin, intent, now).err().unwrap_or(refusal);
                 }
                 if refusal.reason == Reason::Retained {
                     self.warn_of_retained(&origin.target, now);
@@ -276,9 +277,9 @@ impl Bridge {
     }
 
     /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.
-    fn judge_repeat(&mut self, origin: &Origin, action: Action, now: Now) -> Result<(), Refusal> {
+    fn judge_repeat(&mut self, origin: &Origin, intent: Intent, now: Now) -> Result<(), Refusal> {
         let Some(id) = &origin.id else { return Ok(()) };
-        match self.ids.check(id, action, &origin.target, now) {
+        match self.ids.check(id, intent, &origin.target, now) {
             Repeat::New => Ok(()),
             Repeat::Same(earlier) => {
                 if let Some(mut earlier) = earlier.filter(|_| self.flood.answers(&origin.target, now.mono)) {
@@ -292,18 +293,36 @@ impl Bridge {
         }
     }
 
-    /// The part of the gate that remembers: repeats, lockdowns, equal commands under way, rates. Then the command is taken on.
+    /// The part of the gate that remembers: repeats, lockdowns, the journal, equal commands under way, rates. Then the command
+    /// is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
         origin.passed = true;
-        self.judge_repeat(origin, passed.action, now)?;
-        gate::judge_lockdown(passed.action, &self.facts(&origin.target, Line::Main))?;
+        self.judge_repeat(origin, passed.intent, now)?;
+        let action = match passed.intent {
+            Intent::Act(action) => action,
+            Intent::Drill => return self.admit_drill(origin, passed.deadline, now),
+        };
+        gate::judge_lockdown(action, &self.facts(&origin.target, Line::Main))?;
+        if action.opens()
+            && let Some(cause) = self.records.broken()
+        {
+            let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
+            return Err(Refusal::refused(Reason::JournalUnavailable, text));
+        }
         let merges = match &origin.target {
             Target::Door(door) => self.commands.merges_unlock(door, now.mono),
-            Target::Scenario(scenario) => self.commands.merges_scenario(scenario, passed.action),
+            Target::Scenario(scenario) => self.commands.merges_scenario(scenario, action),
         };
         if merges {
-            if let Some(id) = &origin.id {
-                self.ids.remember(id, passed.action, &origin.target, now);
+            let within = self.merge_rates.admit(&origin.target, now.mono);
+            // A lockdown that is under way is never told to be refused; beyond the rate its id is not remembered, and a
+            // repeat is merged again.
+            let is_counted = within.is_ok();
+            if action.opens() {
+                within?;
+            }
+            if let Some(id) = origin.id.as_ref().filter(|_| is_counted) {
+                self.ids.remember(id, action, &origin.target, now);
             }
             let text = "an equal command is under way; its result counts for this one too";
             return Err(Refusal::merged(Reason::Merged, text));
@@ -314,35 +333,37 @@ impl Bridge {
             }
             Target::Scenario(_) | Target::Door(_) => None,
         };
-        if passed.action.opens()
-            && let Some(cause) = self.records.broken()
-        {
-            let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
-            return Err(Refusal::refused(Reason::JournalUnavailable, text));
-        }
         // An activate is never held back, unless it only asks for a look at what is active already.
-        if passed.action.opens() || believed == Some(ScenarioState::Active) {
+        if action.opens() || believed == Some(ScenarioState::Active) {
             self.rates.admit(&origin.target, now.mono)?;
         }
-        self.assigned += 1;
-        let id = origin.id.get_or_insert_with(|| format!("{}-{}", self.run, self.assigned));
-        self.ids.remember(id, passed.action, &origin.target, now);
+        self.enter(origin, action, now);
         match origin.target.clone() {
             Target::Door(door) => self.commands.unlock(door, origin.clone(), passed.deadline, now),
             Target::Scenario(scenario) => {
-                let wish = Wish { scenario, action: passed.action, deadline: passed.deadline };
+                if action == Action::Activate {
+                    self.interrupt_drill(now);
+                }
+                let wish = Wish { scenario, action, deadline: passed.deadline };
                 let belief = Belief { state: believed, as_of: self.last_call };
-                if passed.action == Action::Activate {
+                if action == Action::Activate {
                     self.opening = Turn(self.opening.0 + 1);
                 }
                 Ok(self.commands.scenario(wish, origin.clone(), &belief, now))
             }
         }
     }
+
+    /// Gives a command an id, if it has none, and remembers it.
+    pub(super) fn enter(&mut self, origin: &mut Origin, intent: impl Into<Intent>, now: Now) {
+        self.assigned += 1;
+        let id = origin.id.get_or_insert_with(|| format!("{}-{}", self.run, self.assigned));
+        self.ids.remember(id, intent, &origin.target, now);
+    }
 }
 
 /// Whether the securing connection may take the message on as well.
 fn may_come_twice(message: &Message) -> bool {
     Order::read(Kind::Scenario, &message.payload)
-        .is_ok_and(|order| matches!(order.verb, Verb::Activate | Verb::Release))
+        .is_ok_and(|order| matches!(order.verb, Verb::Activate | Verb::Release | Verb::Drill))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::model::{LinkEvent, Protocol};
 
 /// How long a proven link may be unproven before what can be commanded is shown as unavailable.
-const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
+pub(super) const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
 
 /// One connection.
 #[derive(Debug, Default)]

@@ -11,9 +11,11 @@ mod calls;
 mod changeover;
 mod codes;
 mod commands;
+mod confirmation;
 mod copies;
 mod discovery;
 mod doors;
+mod drill;
 mod flood;
 mod gate;
 mod gateway;
@@ -28,6 +30,7 @@ mod problem;
 mod problems;
 mod publish;
 mod quiet;
+mod readiness;
 mod recall;
 mod records;
 mod register;
@@ -49,6 +52,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::SignedDuration;
 
 use self::{
     admission::{Ids, Rates},
@@ -60,12 +64,14 @@ use self::{
     commands::Commands,
     copies::Copies,
     doors::Doors,
+    drill::Drills,
     flood::Flood,
     gateway::Gateway,
     ghosts::Ghosts,
     links::Link,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
+    readiness::Readiness,
     records::Records,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
@@ -109,6 +115,8 @@ pub enum Input {
     Push(Push),
     /// The session token may have changed.
     Token(TokenState),
+    /// An answer of the vendor told its time: by how much its clock is ahead of ours.
+    VendorClock(SignedDuration),
     /// The journal wrote, or could not.
     Journal(JournalEvent),
     /// The gateway is to stop: nothing new is taken on.
@@ -194,6 +202,8 @@ pub struct Bridge {
     doors: Doors,
     scenarios: Scenarios,
     commands: Commands,
+    drills: Drills,
+    readiness: Readiness,
     /// Grows with each lockdown that is taken on.
     opening: Turn,
     records: Records,
@@ -203,6 +213,8 @@ pub struct Bridge {
     journal_replaced: Option<String>,
     ids: Ids,
     rates: Rates,
+    /// Of commands that were merged with one under way.
+    merge_rates: Rates,
     flood: Flood,
     codes: Codes,
     books: Books,
@@ -261,6 +273,8 @@ impl Bridge {
             doors: Doors::new(settings.open_unproven_after),
             scenarios: Scenarios::default(),
             commands: Commands::new(rng.bits()),
+            drills: Drills::default(),
+            readiness: Readiness::new(now),
             opening: Turn::default(),
             records: Records::default(),
             settlements: Settlements::default(),
@@ -268,6 +282,7 @@ impl Bridge {
             journal_replaced: None,
             ids: Ids::default(),
             rates: Rates::default(),
+            merge_rates: Rates::default(),
             flood: Flood::default(),
             codes: Codes::new(seed, now.utc),
             books: Books::default(),
@@ -329,11 +344,13 @@ impl Bridge {
                 self.take_push(push, now);
             }
             Input::Token(token) => self.hear_token(token),
+            Input::VendorClock(skew) => self.readiness.note_clock(skew),
             Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
                 self.perform(effects, now);
+                self.stop_drill(now);
             }
         }
         self.settle(now);
@@ -358,6 +375,7 @@ impl Bridge {
     pub fn abandon(&mut self, now: Now) {
         let effects = self.commands.abandon(now);
         self.perform(effects, now);
+        self.abandon_drill(now);
         self.settle(now);
     }
 
@@ -374,7 +392,7 @@ impl Bridge {
 
     /// Whether no command is under way.
     pub fn is_idle(&self) -> bool {
-        self.commands.count() == 0
+        self.commands.count() == 0 && self.drills.is_idle()
     }
 
     /// The next message to publish, if a session is there to take it. What is said once goes first.
@@ -392,6 +410,7 @@ impl Bridge {
     pub fn next_call(&mut self, now: Now) -> Option<Call> {
         self.write_intents(now);
         self.next_scenario_call(Action::Activate, now)
+            .or_else(|| self.next_drill_call(now))
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_read(now))
@@ -422,10 +441,11 @@ impl Bridge {
     /// after every call of any other method.
     pub fn next_deadline(&self, now: Now) -> Option<(Instant, Wake)> {
         let in_lane = |at: Instant, lane| at.max(self.budget.free_at(lane, now.mono));
-        let commands = self.commands.next_deadlines().map(|(at, lane)| match lane {
-            Some(lane) => (in_lane(at, lane), Wake::Call),
-            None => (at, Wake::Command),
-        });
+        let commands =
+            self.commands.next_deadlines().chain(self.drills.next_deadlines()).map(|(at, lane)| match lane {
+                Some(lane) => (in_lane(at, lane), Wake::Call),
+                None => (at, Wake::Command),
+            });
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
@@ -437,6 +457,7 @@ impl Bridge {
             .filter(|at| *at > now.mono);
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
+        let stale = stale.chain(self.readiness.next_change(now.mono));
         let stale = stale.map(|at| (at, Wake::Stale));
         commands
             .chain(reads)

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     Bridge, Health,
     announce::Announced,
+    confirmation::Tally,
     doors::LastCommand,
     poller::{List, Trouble},
     problems::Problem,
@@ -27,6 +28,7 @@ impl Bridge {
     /// Brings everything that is shown in line with what is known. Cheap where nothing changed, and safe to repeat.
     pub(super) fn settle(&mut self, now: Now) {
         self.doors.expire(now);
+        self.expire_drill(now);
         let effects = self.commands.expire(now);
         self.perform(effects, now);
         self.settle_unknown(now);
@@ -38,6 +40,7 @@ impl Bridge {
         self.follow_webhooks(now);
         self.compare_health(now);
         self.compare_problems(now);
+        self.compare_readiness(now);
         let announced = self.doors.take_announced();
         let gone = self.doors.take_gone();
         if !announced.is_empty() || !gone.is_empty() {
@@ -63,6 +66,7 @@ impl Bridge {
             return;
         }
         for id in self.doors.take_changed() {
+            self.scenarios.touch(self.doors.covering(&id).cloned());
             self.show_door(&id);
         }
         for id in self.scenarios.take_changed() {
@@ -248,16 +252,21 @@ impl Bridge {
         let Some(record) = self.scenarios.get(id) else { return };
         let online = self.health.securable && self.health.scenarios;
         let state = view::scenario_word(&record.scenario.state);
-        let attributes = view::scenario_attributes(record, &self.doors, self.unavailable.scenarios());
+        let tally = Tally::of(record, &self.doors);
+        let unavailable = self.unavailable.scenarios();
+        let attributes = view::scenario_attributes(record, tally.as_ref(), &self.doors, unavailable);
+        let confirmed = Tally::word(tally.as_ref());
         let target = Target::Scenario(id.clone());
         self.show(Rank::State, self.topics.of(&target, "state"), state);
+        self.show(Rank::State, self.topics.of(&target, "doors_confirmed"), confirmed);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }
 
     fn note_command(&mut self, report: &Report, now: Now) {
         let counts = report.origin.passed && report.outcome != Outcome::Merged;
-        let Some(verb) = report.origin.verb.filter(|_| counts) else { return };
+        // A drill is remembered apart: it changes nothing.
+        let Some(verb) = report.origin.verb.filter(|verb| counts && *verb != Verb::Drill) else { return };
         let last = LastCommand { action: verb.word(), outcome: report.outcome.word(), at: now.utc };
         match &report.origin.target {
             Target::Door(id) => self.doors.note_command(id, last),

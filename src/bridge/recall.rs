@@ -89,11 +89,7 @@ fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<ScenarioId, Timestamp> {
 fn origin_of(command: &PastCommand) -> Origin {
     Origin {
         target: command.target.clone(),
-        verb: Some(match command.action {
-            Action::Unlock => Verb::Unlock,
-            Action::Activate => Verb::Activate,
-            Action::Release => Verb::Release,
-        }),
+        verb: Some(Verb::from(command.action)),
         passed: true,
         id: Some(command.id.clone()),
         by: command.by.clone(),

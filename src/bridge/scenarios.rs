@@ -5,24 +5,34 @@ use std::{
     mem,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{doors::LastCommand, roster::Roster, settings::Selection};
+use super::{
+    confirmation::Window, doors::LastCommand, drill::LastDrill, roster::Roster, settings::Selection,
+};
 use crate::model::{CallId, DoorId, Inventory, Now, Scenario, ScenarioId, ScenarioState};
+
+/// How long after an activate of ours a scenario that becomes active does so because of it.
+const ACTIVATE_SHOWS: SignedDuration = SignedDuration::from_mins(3);
 
 /// What is known of one scenario.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) scenario: Scenario,
     pub(super) last_command: Option<LastCommand>,
+    pub(super) last_drill: Option<LastDrill>,
     /// The last act that was sent: a list that was asked for before it proves nothing about what it did.
     last_act: Option<CallId>,
+    /// When an activate was last sent.
+    activate_sent: Option<Timestamp>,
     /// When it was last seen inactive.
     inactive_at: Option<Timestamp>,
     /// When it became active, while it is.
     activated: Option<Activation>,
     /// Whether it was active when its state was last known.
     last_active: bool,
+    /// Which evidence confirms the present or last activation.
+    window: Option<Window>,
 }
 
 /// When a scenario became active, as far as the lists tell.
@@ -54,14 +64,22 @@ impl Record {
         self.last_active
     }
 
+    /// Which evidence confirms that it locked its doors, while it is active.
+    pub(super) fn window(&self) -> Option<Window> {
+        self.window.filter(|_| self.activated.is_some())
+    }
+
     fn new(scenario: Scenario, now: Now) -> Self {
         let mut record = Self {
             scenario,
             last_command: None,
+            last_drill: None,
             last_act: None,
+            activate_sent: None,
             inactive_at: None,
             activated: None,
             last_active: false,
+            window: None,
         };
         record.note_state(now);
         record
@@ -70,7 +88,12 @@ impl Record {
     fn note_state(&mut self, now: Now) {
         match self.scenario.state {
             ScenarioState::Active => {
-                self.activated.get_or_insert(Activation { after: self.inactive_at, by: now.utc });
+                if self.activated.is_none() {
+                    let (after, by) = (self.inactive_at, now.utc);
+                    let ours = |sent: &Timestamp| by.duration_since(*sent) < ACTIVATE_SHOWS;
+                    self.window = Some(Window::new(self.activate_sent.take().filter(ours), after, by));
+                    self.activated = Some(Activation { after, by });
+                }
                 self.last_active = true;
             }
             ScenarioState::Inactive => {
@@ -128,6 +151,11 @@ impl Scenarios {
     /// Whether other doors are locked by scenarios than the last time.
     pub(super) fn take_coverage_changed(&mut self) -> bool {
         mem::take(&mut self.coverage_changed)
+    }
+
+    /// These scenarios may look different.
+    pub(super) fn touch(&mut self, ids: impl Iterator<Item = ScenarioId>) {
+        self.changed.extend(ids.filter(|id| self.records.contains_key(id)));
     }
 
     /// All scenarios may look different.
@@ -212,6 +240,21 @@ impl Scenarios {
         if let Some(record) = self.records.get_mut(id) {
             record.last_command = Some(last);
             self.changed.insert(id.clone());
+        }
+    }
+    /// Remembers how a drill ended.
+    pub(super) fn note_drill(&mut self, id: &ScenarioId, last: LastDrill) {
+        if let Some(record) = self.records.get_mut(id) {
+            record.last_drill = Some(last);
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// An activate is sent; repeats of it add nothing.
+    pub(super) fn note_activate(&mut self, id: &ScenarioId, now: Now) {
+        if let Some(record) = self.records.get_mut(id) {
+            let earlier = record.activate_sent.filter(|sent| now.utc.duration_since(*sent) < ACTIVATE_SHOWS);
+            record.activate_sent = earlier.or(Some(now.utc));
         }
     }
 }

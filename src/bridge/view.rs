@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    confirmation::Tally,
     doors::{self, Doors, LastCommand, LastEvent, Lock, Source},
+    drill::LastDrill,
     problems::Problem,
     scenarios,
 };
@@ -121,6 +123,7 @@ pub(super) fn door_attributes(
 /// `unavailable`: why all scenarios are.
 pub(super) fn scenario_attributes(
     record: &scenarios::Record,
+    tally: Option<&Tally<'_>>,
     all: &Doors,
     unavailable: Option<&str>,
 ) -> Bytes {
@@ -133,7 +136,7 @@ pub(super) fn scenario_attributes(
     let doors: Vec<&str> = scenario.doors_to_lock.iter().take(MAX_LISTED_DOORS).map(DoorId::as_str).collect();
     let sites = all.site_names();
     let site_name = |id: &SiteId| sites.get(id).copied().and_then(name::shown);
-    bytes_of(&json!({
+    let mut attributes = json!({
         "name": scenario.name.as_deref().and_then(name::shown),
         "type": scenario.kind,
         "vendor_state": state,
@@ -146,7 +149,12 @@ pub(super) fn scenario_attributes(
         "doors_to_lock_count": scenario.doors_to_lock.len(),
         "unavailable_reason": unavailable,
         "last_command": record.last_command.as_ref().map(command),
-    }))
+        "last_drill": record.last_drill.as_ref().map(drill),
+    });
+    if let Some(attributes) = attributes.as_object_mut() {
+        attributes.extend(Tally::members(tally, all).map(|(member, value)| (member.to_owned(), value)));
+    }
+    bytes_of(&attributes)
 }
 
 /// A time for programs and people: RFC 3339 in UTC, whole milliseconds at most.
@@ -185,6 +193,11 @@ fn last_event(last: &LastEvent) -> Value {
 
 fn command(last: &LastCommand) -> Value {
     json!({ "action": last.action, "outcome": last.outcome, "time": time(last.at) })
+}
+
+fn drill(last: &LastDrill) -> Value {
+    let ms = last.took.and_then(|took| u64::try_from(took.as_millis()).ok());
+    json!({ "time": time(last.at), "outcome": last.outcome.word(), "ms": ms })
 }
 
 fn short(id: &str) -> String {

@@ -357,7 +357,7 @@ impl Announcer {
         device
     }
 
-    /// Adds the switch of a scenario to the device of its site, or of the gateway where it covers several sites.
+    /// Adds the switch of a scenario, its drill and its doors to the device of its site, or of the gateway where it covers several sites.
     pub fn add_scenario(&self, device: &mut Device, scenario: ScenarioFacts<'_>) {
         let ScenarioFacts { id, name, slug } = scenario;
         let target = Target::Scenario(id.clone());
@@ -381,6 +381,8 @@ impl Announcer {
         {
             self.add_panel(device, scenario, shape);
         }
+        self.add_drill(device, scenario);
+        self.add_doors_confirmed(device, scenario);
     }
 
     /// A switch has no field for a code, an alarm panel has one: arming is activating, without a code, and disarming is
@@ -413,9 +415,45 @@ impl Announcer {
         );
     }
 
-    /// The scenario whose switch or panel has this key within its device.
+    /// Adds the button that tries the way of an activate without activating anything. Its presses go the same way, by
+    /// topic and quality of service.
+    fn add_drill(&self, device: &mut Device, scenario: ScenarioFacts<'_>) {
+        let ScenarioFacts { id, name, slug } = scenario;
+        let target = Target::Scenario(id.clone());
+        device.add(
+            &format!("drill_{id}"),
+            "button",
+            format!("verkada2mqtt_{id}_drill"),
+            self.stamped(json!({
+                "object_id": format!("{slug}_drill"),
+                "name": format!("{name} drill"), "icon": "mdi:clipboard-check-outline",
+                "entity_category": "diagnostic", "enabled_by_default": false,
+                "command_topic": self.topics.set(&target), "payload_press": "DRILL", "retain": false, "qos": 1,
+                "availability": entries(&self.availability(Some(&target))), "availability_mode": "all",
+            })),
+        );
+    }
+
+    fn add_doors_confirmed(&self, device: &mut Device, scenario: ScenarioFacts<'_>) {
+        let ScenarioFacts { id, name, slug } = scenario;
+        let target = Target::Scenario(id.clone());
+        device.add(
+            &format!("doors_confirmed_{id}"),
+            "sensor",
+            format!("verkada2mqtt_{id}_doors_confirmed"),
+            json!({
+                "object_id": format!("{slug}_doors_confirmed"),
+                "name": format!("{name} doors confirmed"), "icon": "mdi:lock-check", "entity_category": "diagnostic",
+                "state_topic": self.topics.of(&target, "doors_confirmed"), "qos": 1,
+                "availability": entries(&self.availability(Some(&target))), "availability_mode": "all",
+            }),
+        );
+    }
+
+    /// The scenario one of whose entities has this key within its device.
     pub fn scenario_of(key: &str) -> Option<ScenarioId> {
-        let id = key.strip_prefix("scenario_")?;
+        let id =
+            ["scenario_", "drill_", "doors_confirmed_"].iter().find_map(|kind| key.strip_prefix(kind))?;
         id.strip_suffix(PANEL).unwrap_or(id).parse().ok()
     }
 

@@ -18,6 +18,11 @@ impl Announcer {
         let budget =
             json!({ "icon": "mdi:counter", "state_class": "measurement", "enabled_by_default": false });
         self.add_own(device, "sensor", ("budget_left", "Requests left"), budget);
+        let trip = json!({
+            "device_class": "duration", "unit_of_measurement": "ms", "state_class": "measurement",
+            "enabled_by_default": false,
+        });
+        self.add_own(device, "sensor", ("round_trip", "Round trip"), trip);
         let words = TokenState::ALL.map(TokenState::word);
         let token = json!({ "device_class": "enum", "options": words, "icon": "mdi:key-wireless" });
         self.add_own(device, "sensor", ("token", "Token"), token);
@@ -30,6 +35,12 @@ impl Announcer {
         self.add_own(device, "sensor", ("problem", "Problem"), problem);
         let active = json!({ "device_class": "problem", "payload_on": "ON", "payload_off": "OFF" });
         self.add_own(device, "binary_sensor", ("problem_active", "Problem active"), active);
+        // The class makes Home Assistant call it a problem when the topic says that no lockdown could be started.
+        let ready = json!({
+            "device_class": "problem", "payload_on": "OFF", "payload_off": "ON",
+            "json_attributes_topic": self.topics.bridge("lockdown_ready_attributes"),
+        });
+        self.add_own(device, "binary_sensor", ("lockdown_ready", "Lockdown readiness"), ready);
         let level = json!({
             "icon": "mdi:math-log", "entity_category": "config", "options": Level::ALL.map(Level::word),
             "command_topic": self.topics.bridge("log_level/set"), "optimistic": false, "retain": false,

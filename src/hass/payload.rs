@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::model::{Action, Intent};
+
 /// The payload that an availability topic holds when all is well.
 pub const ONLINE: &str = "online";
 /// The payload that an availability topic holds otherwise.
@@ -22,7 +24,7 @@ const MAX_CODE_CHARS: usize = 64;
 pub enum Kind {
     /// Doors take `LOCK` and `UNLOCK`.
     Door,
-    /// Scenarios take `ON` and `OFF`, or `ACTIVATE` and `RELEASE`.
+    /// Scenarios take `ON` and `OFF`, or `ACTIVATE` and `RELEASE`, and `DRILL`.
     Scenario,
 }
 
@@ -37,6 +39,8 @@ pub enum Verb {
     Activate,
     /// End a scenario.
     Release,
+    /// Try the way of an activate up to its last step; nothing is activated.
+    Drill,
 }
 
 impl Verb {
@@ -47,6 +51,26 @@ impl Verb {
             Self::Lock => "lock",
             Self::Activate => "activate",
             Self::Release => "release",
+            Self::Drill => "drill",
+        }
+    }
+}
+
+impl From<Intent> for Verb {
+    fn from(intent: Intent) -> Self {
+        match intent {
+            Intent::Act(action) => action.into(),
+            Intent::Drill => Self::Drill,
+        }
+    }
+}
+
+impl From<Action> for Verb {
+    fn from(action: Action) -> Self {
+        match action {
+            Action::Unlock => Self::Unlock,
+            Action::Activate => Self::Activate,
+            Action::Release => Self::Release,
         }
     }
 }
@@ -98,7 +122,7 @@ impl Kind {
     const fn allowed(self) -> &'static str {
         match self {
             Self::Door => "LOCK or UNLOCK",
-            Self::Scenario => "ON, OFF, ACTIVATE or RELEASE",
+            Self::Scenario => "ON, OFF, ACTIVATE, RELEASE or DRILL",
         }
     }
 
@@ -109,6 +133,7 @@ impl Kind {
             Self::Door if is("LOCK") => Some(Verb::Lock),
             Self::Scenario if is("ON") || is("ACTIVATE") => Some(Verb::Activate),
             Self::Scenario if is("OFF") || is("RELEASE") => Some(Verb::Release),
+            Self::Scenario if is("DRILL") => Some(Verb::Drill),
             Self::Door | Self::Scenario => None,
         }
     }
@@ -307,9 +332,19 @@ mod tests {
         assert_eq!(verb(Kind::Door, "LOCK"), Ok(Verb::Lock));
         assert_eq!(verb(Kind::Scenario, "on"), Ok(Verb::Activate));
         assert_eq!(verb(Kind::Scenario, "OFF"), Ok(Verb::Release));
-        for word in
-            ["UNLOCKED", "ON", "OPEN", "1", "true", "UNLOCK DOOR", "\u{feff}UNLOCK", "[]", "\"UNLOCK\""]
-        {
+        assert_eq!(verb(Kind::Scenario, "Drill"), Ok(Verb::Drill));
+        for word in [
+            "UNLOCKED",
+            "ON",
+            "DRILL",
+            "OPEN",
+            "1",
+            "true",
+            "UNLOCK DOOR",
+            "\u{feff}UNLOCK",
+            "[]",
+            "\"UNLOCK\"",
+        ] {
             assert!(verb(Kind::Door, word).unwrap_err().contains("allowed are LOCK or UNLOCK"), "{word:?}");
         }
         assert!(verb(Kind::Scenario, "UNLOCK").is_err());

@@ -68,6 +68,8 @@ pub enum Request {
         /// The scenario.
         scenario: ScenarioId,
     },
+    /// `GET /access/v1/scenarios` on the connection that acts use: all of an activate but the act.
+    Drill,
     /// `POST /access/v1/scenarios/{id}/release`, or `/deactivate` (`verkada-api.md` 6.3).
     Release {
         /// The scenario.
@@ -103,6 +105,21 @@ pub enum Answer {
     Unlocked(Unlocked),
     /// The vendor took an activate or release; only a later read proves it.
     Taken,
+    /// The way of an activate was gone up to its last step.
+    Drilled(Drilled),
+}
+
+/// What a drill found on the way of an activate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drilled {
+    /// The scenarios that the vendor listed.
+    pub scenarios: Inventory<Scenario>,
+    /// How long the drill made sure first that acts keep a connection of their own; an activate does not wait for that.
+    pub aside: Duration,
+    /// When the request was handed to the connection.
+    pub sent_at: Instant,
+    /// When the answer was there as a whole.
+    pub answered_at: Instant,
 }
 
 /// One page of events, in the order in which the vendor gave them.

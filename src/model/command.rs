@@ -43,6 +43,45 @@ impl fmt::Display for Action {
     }
 }
 
+/// What a command that passed the gate asks for. A drill is no [`Action`], so nothing that acts can be handed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Intent {
+    /// Something is to be done.
+    Act(Action),
+    /// The way of an activate is to be tried up to its last step. Nothing is done.
+    Drill,
+}
+
+impl Intent {
+    /// The action by whose rules the gate judges it.
+    pub const fn judged_as(self) -> Action {
+        match self {
+            Self::Act(action) => action,
+            Self::Drill => Action::Activate,
+        }
+    }
+
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Act(action) => action.word(),
+            Self::Drill => "drill",
+        }
+    }
+}
+
+impl From<Action> for Intent {
+    fn from(action: Action) -> Self {
+        Self::Act(action)
+    }
+}
+
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
 /// What a command is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
@@ -140,10 +179,10 @@ pub enum Reason {
     IdConflict,
     /// A scenario that locks the door is active, or is being activated.
     LockdownActive,
-    /// An equal command is under way.
-    Merged,
     /// The journal cannot be written, and nothing opens without a record.
     JournalUnavailable,
+    /// An equal command is under way.
+    Merged,
     /// Too many commands for this door or scenario, or in all.
     RateLimited,
     /// The sum of a second's refusals beyond those that were answered one by one.
@@ -189,8 +228,8 @@ impl Reason {
         Self::Duplicate,
         Self::IdConflict,
         Self::LockdownActive,
-        Self::Merged,
         Self::JournalUnavailable,
+        Self::Merged,
         Self::RateLimited,
         Self::Flood,
         Self::Superseded,
@@ -225,8 +264,8 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::IdConflict => "id_conflict",
             Self::LockdownActive => "lockdown_active",
-            Self::Merged => "merged",
             Self::JournalUnavailable => "journal_unavailable",
+            Self::Merged => "merged",
             Self::RateLimited => "rate_limited",
             Self::Flood => "flood",
             Self::Superseded => "superseded",

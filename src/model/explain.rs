@@ -29,10 +29,10 @@ pub enum Check {
     Novelty,
     /// No lockdown forbids it.
     Lockdown,
-    /// No equal command is under way.
-    Equal,
     /// It can be written down.
     Journal,
+    /// No equal command is under way.
+    Equal,
     /// There were not too many.
     Rate,
     /// The command was taken on and waits to be sent.
@@ -62,8 +62,8 @@ impl fmt::Display for Check {
             Self::Age => "age",
             Self::Novelty => "novelty",
             Self::Lockdown => "lockdown",
-            Self::Equal => "equal",
             Self::Journal => "journal",
+            Self::Equal => "equal",
             Self::Rate => "rate",
             Self::Waiting => "waiting",
             Self::Vendor => "vendor",
@@ -199,22 +199,23 @@ impl Reason {
                 "A scenario that locks the door is active, was active when it was last seen, or is being activated.",
                 "release the scenario; `commands.during_lockdown`",
             ),
-            Self::Merged => (
-                Check::Equal,
-                &[Merged],
-                "An equal command is under way, or the door was unlocked less than 1 s ago.",
-                "none; wait for the other result",
-            ),
             Self::JournalUnavailable => (
                 Check::Journal,
                 &[Refused, Failed],
                 "The journal cannot be written, and nothing opens without a record.",
                 "see the problem of the gateway: most often the disk is full, or `state_dir` belongs to somebody else",
             ),
+            Self::Merged => (
+                Check::Equal,
+                &[Merged],
+                "An equal command is under way, or the door was unlocked less than 1 s ago.",
+                "none; wait for the other result",
+            ),
             Self::RateLimited => (
                 Check::Rate,
                 REFUSED,
-                "More than 5 opening commands for one target or 20 in all came within 10 s, or 16 unlocks are under way.",
+                "More than 5 opening commands for one target or 20 in all came within 10 s, or so many were merged, or 16 unlocks are \
+                 under way.",
                 "wait; find out who sends so many",
             ),
             Self::Flood => (
@@ -225,8 +226,8 @@ impl Reason {
             ),
             Self::Superseded => (
                 Check::Waiting,
-                &[Expired, Failed, Unknown],
-                "A newer command for the scenario, or a lockdown, took its place.",
+                &[Expired, Failed, Refused, Unknown],
+                "A newer command for the scenario, or a lockdown, took its place; `refused` for a drill while a scenario is being activated.",
                 "none",
             ),
             Self::Unauthorized => (
@@ -267,8 +268,8 @@ impl Reason {
             ),
             Self::NoProof => (
                 Check::Vendor,
-                &[Unknown],
-                "It was sent, and no answer proves either way.",
+                &[Unknown, Failed],
+                "It was sent, and no answer proves either way; `failed` for a drill.",
                 "look at the door",
             ),
             Self::NotConfirmed => (

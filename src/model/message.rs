@@ -28,8 +28,8 @@ pub struct Publication {
     pub correlation: Option<Bytes>,
 }
 
-/// A message that arrived on a subscribed topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A message that arrived on a subscribed topic. `Debug` does not show its payload, which may hold a code.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Message {
     /// The topic.
     pub topic: String,
@@ -48,6 +48,17 @@ pub struct Message {
     /// When the newest heartbeat was *sent* whose echo had come back on this very connection before this message:
     /// the broker forwarded the message after that heartbeat, so it is no older than that. `None` before the first echo.
     pub echo_sent_at: Option<Instant>,
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("topic", &self.topic)
+            .field("bytes", &self.payload.len())
+            .field("retain", &self.retain)
+            .field("dup", &self.dup)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Names a message whose acknowledgement is held back; worth nothing after its session.

@@ -18,9 +18,9 @@ mod scenario;
 mod time;
 mod token;
 
-pub use call::{Answer, Call, CallId, EventPage, Lane, PageToken, Reply, Request, Turn, Unlocked};
+pub use call::{Answer, Call, CallId, Drilled, EventPage, Lane, PageToken, Reply, Request, Turn, Unlocked};
 pub use choice::{Level, ProtocolChoice, ReleasePath, Scheme};
-pub use command::{Action, Outcome, Reason, Target};
+pub use command::{Action, Intent, Outcome, Reason, Target};
 pub use door::{Controller, Door, Inventory, Site};
 pub use event::{AccessEvent, EventKind, IntercomEvent, Method, Position};
 pub use explain::{Check, Explanation};

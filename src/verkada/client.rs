@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use jiff::SignedDuration;
 use tokio::time::timeout_at;
 
 use super::{
@@ -19,7 +20,10 @@ use super::{
 };
 use crate::{
     clock,
-    model::{Answer, Call, DoorId, Fault, Privacy, ReleasePath, Reply, Request, ScenarioId, Trace, Unlocked},
+    model::{
+        Answer, Call, DoorId, Drilled, Fault, Privacy, ReleasePath, Reply, Request, ScenarioId, Trace,
+        Unlocked,
+    },
 };
 
 /// How often an act is handed to another connection after one gave it back unsent.
@@ -75,9 +79,10 @@ impl Client {
     pub async fn call(&self, call: &Call, permit: &Permit) -> Reply {
         self.inner.tend();
         let operation = Operation::of(&call.request);
-        let limit = if operation.is_act() { self.inner.limits.act } else { self.inner.limits.list };
+        let limit = if operation.uses_line() { self.inner.limits.act } else { self.inner.limits.list };
         let deadline = clock::now().mono + limit;
-        let mut attempt = Attempt { inner: &self.inner, call, permit, operation, deadline, requests: 0 };
+        let mut attempt =
+            Attempt { inner: &self.inner, call, permit, operation, deadline, requests: 0, written_at: None };
         let result = attempt.run().await;
         let requests = attempt.requests.saturating_add(self.inner.tokens.take_requests());
         Reply { id: call.id, result, requests }
@@ -92,6 +97,11 @@ impl Client {
         self.inner.keep_warm.store(true, Ordering::Relaxed);
         self.inner.tokens.get().await.map_err(|fault| Error::Warm(fault.to_string()))?;
         self.inner.http.line.warm().await.map_err(Error::Warm)
+    }
+
+    /// By how much the vendor's clock is ahead of this machine's, if an answer told its time since this was asked last.
+    pub fn take_clock(&self) -> Option<SignedDuration> {
+        self.inner.http.take_clock()
     }
 
     /// How the token is.
@@ -127,6 +137,8 @@ struct Attempt<'a> {
     operation: Operation,
     deadline: Instant,
     requests: u32,
+    /// When a request was last handed to the line for acts.
+    written_at: Option<Instant>,
 }
 
 impl Attempt<'_> {
@@ -150,6 +162,7 @@ impl Attempt<'_> {
                 Ok(Answer::Taken)
             }
             Request::Release { scenario } => self.release(scenario).await,
+            Request::Drill => self.drill().await,
         }
     }
 
@@ -159,6 +172,14 @@ impl Attempt<'_> {
         decode: impl FnOnce(&[u8]) -> Result<Answer, String>,
     ) -> Result<Answer, Fault> {
         let seen = self.authorised(&route).await?;
+        self.decoded(&seen, decode)
+    }
+
+    fn decoded(
+        &self,
+        seen: &Seen,
+        decode: impl FnOnce(&[u8]) -> Result<Answer, String>,
+    ) -> Result<Answer, Fault> {
         let decoded = match &seen.flaw {
             Some(flaw) => Err(flaw.clone()),
             None => decode(&seen.body),
@@ -166,6 +187,24 @@ impl Attempt<'_> {
         decoded.map_err(|cause| {
             let text = format!("{}: the answer cannot be read: {cause}", self.operation.words());
             Fault::Malformed(Trace { status: Some(seen.status), text })
+        })
+    }
+
+    /// Goes the way of an activate, on the connection that the next act would get, and reads where that would act.
+    async fn drill(&mut self) -> Result<Answer, Fault> {
+        let begun = clock::now().mono;
+        let until = self.deadline.min(self.call.send_before);
+        if timeout_at(until.into(), self.inner.http.line.set_one_aside()).await.is_err() {
+            return Err(self.not_sent("no second connection was ready in time"));
+        }
+        let aside = clock::now().mono.saturating_duration_since(begun);
+        let route = self.inner.http.drill();
+        let seen = self.authorised(&route).await?;
+        let answered_at = clock::now().mono;
+        let sent_at = self.written_at.unwrap_or(answered_at);
+        self.decoded(&seen, |body| {
+            let scenarios = wire::scenarios(body)?;
+            Ok(Answer::Drilled(Drilled { scenarios, aside, sent_at, answered_at }))
         })
     }
 
@@ -242,7 +281,7 @@ impl Attempt<'_> {
     }
 
     async fn send(&mut self, route: &Route, token: &Token) -> Result<Seen, Fault> {
-        if self.operation.is_act() {
+        if self.operation.uses_line() {
             return self.act(route, token).await;
         }
         self.gate()?;
@@ -260,6 +299,7 @@ impl Attempt<'_> {
                 Err(_) => return Err(self.not_sent("no connection was ready in time")),
             };
             self.gate()?;
+            self.written_at = Some(clock::now().mono);
             match http.act(route, &token.header, sender, self.deadline).await {
                 Handed::Answered(seen) => {
                     self.requests = self.requests.saturating_add(1);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, fmt::rfc2822::DateTimeParser};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimeParser};
+use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, LOCATION, RETRY_AFTER};
 use serde::Deserialize;
 use url::Url;
 
@@ -35,6 +35,8 @@ pub(super) enum Operation {
     Activate,
     /// The end of a scenario.
     Release,
+    /// A read on the line for acts.
+    Drill,
 }
 
 impl Operation {
@@ -47,13 +49,14 @@ impl Operation {
             Request::Unlock { .. } => Self::Unlock,
             Request::Activate { .. } => Self::Activate,
             Request::Release { .. } => Self::Release,
+            Request::Drill => Self::Drill,
         }
     }
 
-    /// Whether it changes something in the real world.
-    pub(super) const fn is_act(self) -> bool {
+    /// Whether it goes over the line for acts: what changes something in the real world, and the drill, which does not.
+    pub(super) const fn uses_line(self) -> bool {
         match self {
-            Self::Unlock | Self::Activate | Self::Release => true,
+            Self::Unlock | Self::Activate | Self::Release | Self::Drill => true,
             Self::Token | Self::Doors | Self::Scenarios | Self::Events => false,
         }
     }
@@ -68,6 +71,7 @@ impl Operation {
             Self::Unlock => "unlock",
             Self::Activate => "activate",
             Self::Release => "release",
+            Self::Drill => "drill (list scenarios)",
         }
     }
 
@@ -83,7 +87,7 @@ impl Operation {
                  API\" is on for the organisation"
             }
             Self::Doors | Self::Events => "check that the key has Access Control read, and the base URL",
-            Self::Scenarios => {
+            Self::Scenarios | Self::Drill => {
                 "check that the key has Access Control or Access Scenario Management read, and the base URL"
             }
             Self::Token => KEY_HINT,
@@ -154,6 +158,14 @@ pub(super) fn classify(
         200 => Fault::Malformed(trace("")),
         _ => Fault::Malformed(trace("this status is not documented")),
     })
+}
+
+/// By how much the vendor's clock is ahead of `now`, as its answer tells.
+pub(super) fn clock_skew(headers: &HeaderMap, now: Timestamp) -> Option<SignedDuration> {
+    let text = headers.get(DATE)?.to_str().ok()?.trim();
+    let date = DateTimeParser::new().relaxed_weekday(true).parse_timestamp(text).ok()?;
+    // The date has whole seconds: half of one is the best guess for the rest.
+    Some(date.duration_since(now) + SignedDuration::from_millis(500))
 }
 
 /// Reads `Retry-After` as seconds or as an HTTP date and clamps it to 1..300 s; nonsense is `None`.

@@ -112,6 +112,30 @@ impl Line {
         Ok(())
     }
 
+    /// Opens a second connection where only one is spare, to wait behind it: what takes the first one for something else
+    /// than an act leaves one to acts. Where none is spare there is nothing to leave.
+    pub(super) async fn set_one_aside(&self) {
+        if self.count() != 1 {
+            return;
+        }
+        if let Ok(mut sender) = self.open().await
+            && sender.ready().await.is_ok()
+        {
+            let spare = Spare { sender, since: clock::now().mono };
+            self.spares.lock().unwrap_or_else(PoisonError::into_inner).insert(0, spare);
+        }
+    }
+
+    /// How many spare connections are open and not too old.
+    fn count(&self) -> usize {
+        let now = clock::now().mono;
+        let spares = self.spares.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = |spare: &&Spare| {
+            !spare.sender.is_closed() && now.saturating_duration_since(spare.since) < self.idle
+        };
+        spares.iter().filter(usable).count()
+    }
+
     /// Keeps a fresh connection in place of those that are closed or nearly too old.
     fn give_back_first(&self, sender: Sender) {
         let now = clock::now().mono;

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use verkada2mqtt::{
     bridge::{CodeSecret, CodeSettings, DoorSettings, DuringLockdown, Input, Settings},
     hass::{CodeFacts, CodeShape, Style},
-    model::{Answer, Reason, ScenarioState},
+    model::{Answer, JournalEvent, LinkEvent, Reason, ScenarioState},
 };
 
 use super::{
@@ -76,7 +76,7 @@ fn finish_unlock(bench: &mut Bench, door: &str) {
 // ---- order ---------------------------------------------------------------------------------------------------------
 
 /// Faults that one command may have all at once, in the order of the gate.
-const FAULTS: [Reason; 12] = [
+const FAULTS: [Reason; 13] = [
     Reason::Stopping,
     Reason::Retained,
     Reason::LinkStale,
@@ -88,6 +88,7 @@ const FAULTS: [Reason; 12] = [
     Reason::ClockSkew,
     Reason::IdConflict,
     Reason::LockdownActive,
+    Reason::JournalUnavailable,
     Reason::RateLimited,
 ];
 
@@ -121,6 +122,10 @@ fn judged(faults: &[Reason]) -> (String, String) {
             }
         }
     }
+    if has(Reason::JournalUnavailable) {
+        bench.journals = false;
+        bench.input(Input::Journal(JournalEvent::Broken("no space".to_owned())));
+    }
     if has(Reason::Stopping) {
         bench.input(Input::Stop);
     }
@@ -153,7 +158,7 @@ fn every_fault_alone_is_told_as_itself() {
 
 proptest! {
     #[test]
-    fn of_several_faults_the_earliest_is_told(first in 0..FAULTS.len(), further in any::<[bool; 12]>()) {
+    fn of_several_faults_the_earliest_is_told(first in 0..FAULTS.len(), further in any::<[bool; 13]>()) {
         let faults: Vec<Reason> = FAULTS
             .into_iter()
             .zip(further)
@@ -330,7 +335,13 @@ fn no_code_is_told_anywhere() {
     for _ in 0..5 {
         bench.command("door/d-1", &coded("unlock", "\"73910000\""));
     }
-    write!(told, "{:?}", bench.bridge).unwrap();
+    bench.input(Input::Securing(LinkEvent::Message(
+        bench.message("verkada/scenario/s-1/set", &coded("release", "\"7391\"")),
+    )));
+    write!(told, "{:?} {:?}", bench.bridge, bench.records).unwrap();
+    let message = bench.message("verkada/door/d-1/set", &coded("unlock", "\"7391\""));
+    write!(told, "{:?}", Input::Link(LinkEvent::Message(message))).unwrap();
+    assert!(!bench.records.is_empty());
     for publication in &bench.published {
         told += std::str::from_utf8(&publication.payload).unwrap();
     }
@@ -339,6 +350,62 @@ fn no_code_is_told_anywhere() {
     assert!(told.contains("code_wrong") && told.contains("too many wrong codes"));
     assert_eq!(told.find(PIN), None);
     bench.take_log();
+}
+
+// ---- repeats and rates ---------------------------------------------------------------------------------------------
+
+#[test]
+fn merged_commands_are_bounded_and_what_is_beyond_is_not_remembered() {
+    let mut bench = Bench::settled();
+    assert_eq!(outcome(&mut bench, "door/d-1", "UNLOCK"), accepted());
+    let merged = || ("merged".to_owned(), "merged".to_owned());
+    for number in 1..=5 {
+        let command = format!("{{\"action\":\"unlock\",\"id\":\"m-{number}\"}}");
+        assert_eq!(outcome(&mut bench, "door/d-1", &command), merged());
+    }
+    let beyond = "{\"action\":\"unlock\",\"id\":\"m-6\"}";
+    assert_eq!(outcome(&mut bench, "door/d-1", beyond), refused("rate_limited"));
+    assert_eq!(calls(&bench), ["unlock d-1"]);
+    finish_unlock(&mut bench, "d-1");
+    let duplicate = ("merged".to_owned(), "duplicate".to_owned());
+    let within = "{\"action\":\"unlock\",\"id\":\"m-5\"}";
+    assert_eq!(outcome(&mut bench, "door/d-1", within), duplicate);
+    assert_eq!(outcome(&mut bench, "door/d-1", beyond), accepted());
+}
+
+#[test]
+fn a_lockdown_under_way_is_never_told_to_be_refused() {
+    let mut bench = Bench::settled();
+    assert_eq!(outcome(&mut bench, "scenario/s-1", "ON"), accepted());
+    for _ in 0..15 {
+        let merged = ("merged".to_owned(), "merged".to_owned());
+        assert_eq!(outcome(&mut bench, "scenario/s-1", "ON"), merged);
+    }
+    assert_eq!(bench.retained()["verkada/bridge/lockdown_alarm"], "OFF");
+    assert_eq!(calls(&bench), ["activate s-1"]);
+}
+
+#[test]
+fn what_turned_a_repeat_away_does_not_hide_how_the_command_ended() {
+    let mut bench = Bench::settled_with(with_pin(|_| {}), |_| {});
+    let command = |code: &str| format!("{{\"action\":\"unlock\",\"id\":\"a\",\"code\":\"{code}\"}}");
+    assert_eq!(outcome(&mut bench, "door/d-1", &command(PIN)), accepted());
+    finish_unlock(&mut bench, "d-1");
+    assert_eq!(outcome(&mut bench, "door/d-1", &command("0000")), refused("code_wrong"));
+    bench.command("door/d-1", &command(PIN));
+    let results: Vec<String> =
+        bench.take_log().into_iter().filter(|line| line.contains("/result ")).collect();
+    assert_eq!(results, ["!door/d-1/result unlock done -", "!door/d-1/result unlock merged duplicate"]);
+}
+
+#[test]
+fn wrong_codes_raise_no_alarm_of_a_lockdown() {
+    let mut bench = Bench::settled_with(with_pin(|_| {}), |_| {});
+    for _ in 0..12 {
+        bench.command("scenario/s-1", &coded("release", "\"0000\""));
+    }
+    assert_eq!(told(&mut bench), refused("code_locked"));
+    assert_eq!(bench.retained()["verkada/bridge/lockdown_alarm"], "OFF");
 }
 
 // ---- lockdown ------------------------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ fn a_start_replaces_all_that_an_earlier_run_told() {
     bench.diagnostics = true;
     bench.auto = false;
     bench.link(UP);
+    assert_eq!(bench.held("bridge/lockdown_ready").unwrap(), "None");
     bench.expect(&[
         "=bridge/budget_left 300",
         "=bridge/event_lag None",

@@ -422,7 +422,8 @@ fn a_flood_is_answered_in_part_and_counted_in_full() {
     }
     bench.command("door/d-2", "LOCK");
     let log = bench.take_log();
-    assert_eq!(count(&log, "!door/d-1/result unlock merged merged"), 20);
+    assert_eq!(count(&log, "!door/d-1/result unlock merged merged"), 5);
+    assert_eq!(count(&log, "!door/d-1/result unlock refused rate_limited"), 15);
     assert_eq!(count(&log, "!door/d-2/result lock refused unsupported"), 1, "another door is answered");
     assert!(bench.records.len() - written < 30);
     bench.run(secs(1));

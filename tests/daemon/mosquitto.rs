@@ -155,6 +155,12 @@ async fn a_broker_that_is_killed_and_forgets_everything_is_filled_again() {
         let config = mosquitto.config(&simulator, version);
         let gateway = config.start(&["run"]);
         ready(&gateway).await;
+        // What a start tells last.
+        eventually("a lockdown could be started", async || {
+            let held = retained(&mosquitto, version).await;
+            held.iter().any(|(_, payload)| payload.contains("\"missing\":null")).then_some(())
+        })
+        .await;
         let complete = retained(&mosquitto, version).await;
         assert!(complete.len() > 40, "{:?}", complete.iter().map(|(topic, _)| topic).collect::<Vec<_>>());
         let logged = gateway.log().len();

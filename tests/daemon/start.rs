@@ -47,7 +47,10 @@ async fn everything_is_retained_soon_after_the_start_in_both_discovery_styles() 
             rig.holds(&topic("availability"), "online").await;
             assert_eq!(rig.retained(&topic("state")).as_deref(), Some("OFF"));
             let configs = rig.broker.retained("homeassistant/#");
-            let announced = |payload: &[u8]| String::from_utf8_lossy(payload).contains(&topic("set"));
+            let announced = |payload: &[u8]| {
+                let text = String::from_utf8_lossy(payload);
+                text.contains(&topic("set")) && text.contains("state_on")
+            };
             assert_eq!(configs.iter().filter(|(_, payload)| announced(payload)).count(), 1, "{style}");
         }
         assert!(began.elapsed() < START, "{style}: {:?}", began.elapsed());

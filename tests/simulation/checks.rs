@@ -176,7 +176,9 @@ impl World {
         if action == "activate" {
             ledger.last_activate = ledger.order;
         }
-        ledger.current.insert(target.clone(), id.to_owned());
+        if action != "drill" {
+            ledger.current.insert(target.clone(), id.to_owned());
+        }
         let accepted = Accepted {
             target,
             action,
@@ -196,7 +198,7 @@ impl World {
     fn take_end(&mut self, id: &str, result: &Value) {
         let accepted = &self.ledger.accepted[id];
         self.must(accepted.ended.is_none(), || format!("{id} ended twice: {accepted:?}, then {result}"));
-        if result["outcome"] == "done" && accepted.action != "unlock" {
+        if result["outcome"] == "done" && ["activate", "release"].contains(&accepted.action.as_str()) {
             let scenario = accepted.target.trim_start_matches("scenario/");
             let activate = accepted.action == "activate";
             let times = if activate { &self.vendor.last_active } else { &self.vendor.last_inactive };
@@ -234,7 +236,9 @@ impl World {
         let target = match &call.request {
             Request::Unlock { door } => format!("door/{door}"),
             Request::Activate { scenario } | Request::Release { scenario } => format!("scenario/{scenario}"),
-            Request::ListDoors | Request::ListScenarios | Request::ReadEvents { .. } => return None,
+            Request::ListDoors | Request::ListScenarios | Request::ReadEvents { .. } | Request::Drill => {
+                return None;
+            }
         };
         let id = self.ledger.current.get(&target).cloned();
         self.must(id.is_some(), || format!("nobody asked for {:?}", call.request));

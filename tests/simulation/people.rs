@@ -39,7 +39,7 @@ impl World {
             0..5 => {
                 (format!("door/{}", self.pick(&DOORS)), &["UNLOCK", "UNLOCK", "UNLOCK", "LOCK", "nonsense"])
             }
-            5..9 => (format!("scenario/{}", self.pick(&SCENARIOS[..2])), &["ON", "ON", "OFF"]),
+            5..9 => (format!("scenario/{}", self.pick(&SCENARIOS[..2])), &["ON", "ON", "OFF", "DRILL"]),
             _ => ("door/nobody".to_owned(), &["UNLOCK"]),
         };
         let word = self.pick(words);
@@ -65,7 +65,7 @@ impl World {
         };
         let mut message = self.message(format!("verkada/{target}/set"), &payload, age);
         message.retain = self.rng.one_in(12);
-        let opens = word != "ON";
+        let opens = !["ON", "DRILL"].contains(&word);
         let limit = if opens { secs(10) } else { secs(60) };
         let own = if stamped { issued_age } else { Duration::ZERO };
         let deadline = (message.received_at + limit).checked_sub(own).unwrap();

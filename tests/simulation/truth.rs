@@ -255,7 +255,7 @@ impl Truth {
         let misfit = || Fault::Malformed(trace());
         match request {
             Request::Unlock { door } => self.learn_unlock(door.as_str(), result, now),
-            Request::Activate { .. } | Request::Release { .. } => {}
+            Request::Activate { .. } | Request::Release { .. } | Request::Drill => {}
             Request::ListDoors => {
                 let list = result.and_then(|answer| match answer {
                     Answer::Doors(list) => Ok(list),

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use verkada2mqtt::{
     bridge::Input,
     model::{
-        AccessEvent, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Now, PageToken,
-        Reply, Request, Scenario, ScenarioState, Unlocked,
+        AccessEvent, Answer, Call, CallId, Controller, Door, Drilled, EventKind, EventPage, Fault, Now,
+        PageToken, Reply, Request, Scenario, ScenarioState, Unlocked,
     },
 };
 
@@ -144,7 +144,7 @@ impl World {
                 Request::Activate { .. } | Request::Release { .. } => {
                     Answer::Unlocked(Unlocked { duration: None })
                 }
-                Request::ReadEvents { .. } | Request::Unlock { .. } => Answer::Taken,
+                Request::ReadEvents { .. } | Request::Unlock { .. } | Request::Drill => Answer::Taken,
             }),
             Fate::NotSent => Err(Fault::NotSent(trace())),
             Fate::LostAfter | Fate::LostBefore => Err(Fault::Unclear(trace())),
@@ -180,6 +180,12 @@ impl World {
                 }
                 Answer::Scenarios(list)
             }
+            Request::Drill => Answer::Drilled(Drilled {
+                scenarios: inventory(self.scenarios()),
+                aside: Duration::ZERO,
+                sent_at: self.now.mono,
+                answered_at: self.now.mono,
+            }),
             Request::ReadEvents { since, page } => Answer::Events(self.page(*since, page.as_ref(), odd)),
             Request::Unlock { door } => {
                 self.count_execution(run, call.id);
@@ -387,7 +393,7 @@ fn in_short(result: &Result<Answer, Fault>) -> String {
             let ids: Vec<_> = page.events.iter().map(|event| event.id.as_str()).collect();
             format!("events {ids:?} {:?}", page.next)
         }
-        Ok(Answer::Unlocked(_) | Answer::Taken) | Err(_) => format!("{result:?}"),
+        Ok(Answer::Unlocked(_) | Answer::Drilled(_) | Answer::Taken) | Err(_) => format!("{result:?}"),
     }
 }
 
@@ -395,6 +401,7 @@ fn same_object(a: &Request, b: &Request) -> bool {
     let key = |request: &Request| match request {
         Request::ListDoors => "doors".to_owned(),
         Request::ListScenarios => "scenarios".to_owned(),
+        Request::Drill => "drill".to_owned(),
         Request::ReadEvents { since, .. } => format!("events {since}"),
         Request::Unlock { door } => format!("door {door}"),
         Request::Activate { scenario } | Request::Release { scenario } => format!("scenario {scenario}"),

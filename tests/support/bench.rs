@@ -134,6 +134,7 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::Unlock { door } => format!("unlock {door}"),
         Request::Activate { scenario } => format!("activate {scenario}"),
         Request::Release { scenario } => format!("release {scenario}"),
+        Request::Drill => "drill".to_owned(),
     }
 }
 
@@ -181,6 +182,12 @@ fn check_explained(result: &Value) {
 /// Whether a topic tells how the gateway itself is, and nothing of doors, scenarios and links.
 fn is_diagnostic(topic: &str) -> bool {
     topic.strip_prefix("verkada/bridge/").is_some_and(|leaf| DIAGNOSTICS.contains(&leaf))
+}
+
+/// Whether a topic tells of readiness and confirmed doors, which tests look up and do not list.
+fn is_quiet(topic: &str) -> bool {
+    let leaf = topic.rsplit('/').next().unwrap();
+    ["doors_confirmed", "lockdown_ready", "lockdown_ready_attributes", "round_trip"].contains(&leaf)
 }
 
 const DIAGNOSTICS: [&str; 11] = [
@@ -458,7 +465,8 @@ impl Bench {
         loop {
             let mut moved = false;
             while let Some(publication) = self.bridge.next_publication() {
-                if self.diagnostics || !is_diagnostic(&publication.topic) {
+                let topic = &publication.topic;
+                if !is_quiet(topic) && (self.diagnostics || !is_diagnostic(topic)) {
                     self.log.push(line(&publication));
                 }
                 self.published.push(publication);
@@ -500,7 +508,7 @@ impl Bench {
                 events.reverse();
                 Answer::Events(EventPage { events, skipped: Vec::new(), next: None })
             }
-            Request::Unlock { .. } | Request::Activate { .. } | Request::Release { .. } => {
+            Request::Unlock { .. } | Request::Activate { .. } | Request::Release { .. } | Request::Drill => {
                 self.log.push(format!(">{what}"));
                 self.open.push(call);
                 return;

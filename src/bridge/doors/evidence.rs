@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Choices;
 use crate::{
-    bridge::scenarios::Coverage,
+    bridge::{confirmation::Window, scenarios::Coverage},
     model::{EventKind, Now, ScenarioId},
 };
 
@@ -110,6 +110,8 @@ struct Grant {
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     proof: Option<(Proof, Timestamp)>,
+    /// The newest lockdown event of it.
+    lockdown: Option<Timestamp>,
     /// When the door was last opened.
     opened: Option<Timestamp>,
     /// Which active scenarios lock it, and since when.
@@ -139,6 +141,31 @@ impl Evidence {
             Some((known, since)) if at == since && known != proof => self.proof = Some((Proof::Moved, at)),
             Some(_) | None => self.proof = Some((proof, at)),
         }
+    }
+
+    /// A scenario locked it.
+    pub(super) fn lock_down(&mut self, at: Timestamp) {
+        self.lockdown = self.lockdown.max(Some(at));
+    }
+
+    /// What events proved, and the newest lockdown event.
+    pub(super) const fn proven(&self) -> (Option<(Proof, Timestamp)>, Option<Timestamp>) {
+        (self.proof, self.lockdown)
+    }
+
+    /// Whether evidence shows that a scenario locked it, and nothing newer says the contrary.
+    pub(super) fn confirms(&self, window: Window, choices: Choices, own_unlock: Option<Timestamp>) -> bool {
+        let lockdown = self.lockdown.filter(|at| *at >= window.lockdown);
+        let locked = match self.proof {
+            Some((Proof::Locked, at)) if at > window.locked => Some(at),
+            Some((Proof::Locked | Proof::Unlocked | Proof::Moved, _)) | None => None,
+        };
+        let Some(newest) = lockdown.max(locked) else { return false };
+        let contrary = match self.proof {
+            Some((Proof::Unlocked | Proof::Moved, at)) => at >= newest,
+            Some((Proof::Locked, _)) | None => false,
+        };
+        !contrary && self.guess(choices, own_unlock).is_none()
     }
 
     /// The lock told of itself.
@@ -177,7 +204,7 @@ impl Evidence {
 
     /// Drops what events proved; returns whether there was any.
     pub(super) fn forget(&mut self) -> bool {
-        self.proof.take().is_some()
+        self.proof.take().is_some() | self.lockdown.take().is_some()
     }
 
     /// When the guess from a grant is over.

@@ -24,12 +24,15 @@ pub(super) use self::{
     record::{Choices, LastCommand, LastEvent, Record},
 };
 use super::{
+    confirmation::Window,
     problems::{Alarm, Problem},
     roster::Roster,
     scenarios::Coverage,
     settings::Selection,
 };
-use crate::model::{AccessEvent, ControllerId, Door, DoorId, EventKind, Inventory, Now, Site, SiteId};
+use crate::model::{
+    AccessEvent, ControllerId, Door, DoorId, EventKind, Inventory, Now, ScenarioId, Site, SiteId,
+};
 
 /// How many doors that are not listed may have evidence waiting for them.
 const MAX_UNLISTED: usize = 1_000;
@@ -102,6 +105,16 @@ impl Doors {
     /// Doors that are gone since the last time.
     pub(super) fn take_gone(&mut self) -> Vec<DoorId> {
         std::mem::take(&mut self.gone)
+    }
+
+    /// Whether evidence shows that a scenario locked the door, listed or not.
+    pub(super) fn confirms(&self, id: &DoorId, window: Window) -> bool {
+        self.records.get(id).is_some_and(|record| record.confirms(window))
+    }
+
+    /// The active scenarios that lock the door, listed or not.
+    pub(super) fn covering(&self, id: &DoorId) -> impl Iterator<Item = &ScenarioId> {
+        self.covered.get(id).into_iter().flat_map(|coverage| &coverage.by)
     }
 
     /// All doors may look different: what carries their evidence went stale or came back.

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     bridge::{
+        confirmation::Window,
         position::Standing,
         problems::{Problem, Problems},
     },
@@ -68,6 +69,8 @@ pub(in crate::bridge) struct Record {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Face {
     shown: Shown,
+    /// What confirms the door of an active scenario, also where it changes nothing else.
+    proven: (Option<(Proof, Timestamp)>, Option<Timestamp>),
     position: Option<(Position, Timestamp)>,
     problems: [Option<bool>; 4],
     last_event: Option<LastEvent>,
@@ -93,6 +96,11 @@ impl Record {
         self.evidence.covered_by()
     }
 
+    /// Whether evidence shows that a scenario locked it, and nothing newer says the contrary.
+    pub(super) fn confirms(&self, window: Window) -> bool {
+        self.own.shown().is_none() && self.evidence.confirms(window, self.choices, self.own.last())
+    }
+
     /// What its own events tell of a problem. Nothing holds a door open of which it is not known whether it is open.
     pub(super) fn problem(&self, problem: Problem) -> Option<bool> {
         let on = self.problems.is_on(problem);
@@ -105,6 +113,7 @@ impl Record {
     pub(super) fn face(&self) -> Face {
         Face {
             shown: self.shown(),
+            proven: self.evidence.proven(),
             position: self.position(),
             problems: Problem::ALL.map(|problem| self.problem(problem)),
             last_event: self.last_event.clone(),
@@ -124,6 +133,9 @@ impl Record {
             if proof == Proof::Locked {
                 self.own.locked(at);
             }
+        }
+        if event.kind == EventKind::Lockdown {
+            self.evidence.lock_down(at);
         }
         if matches!(event.kind, EventKind::Unlocked | EventKind::Locked) {
             self.evidence.speak(at);
