@@ -321,5 +321,7 @@ fn a_lockdown_that_comes_while_the_gateway_stops_is_sent_or_taken_up_by_the_next
     assert!(bench.bridge.next_receipt().is_some(), "it stands in the journal");
     bench.restart_with_journal(settings(Style::Device), secs(3));
     bench.join();
+    bench.run(secs(3));
     assert_eq!(sent(&mut bench), 1, "nobody saw the end of the first");
+    bench.take_log();
 }
