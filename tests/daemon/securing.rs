@@ -126,7 +126,7 @@ async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_somebody_is_t
         gateway.end_within(LIMIT).await;
         match written {
             Some(ago) => {
-                fs::write(&heard, (clock::now().utc - Duration::from_secs(ago)).to_string()).unwrap()
+                fs::write(&heard, (clock::now().utc - Duration::from_secs(ago)).to_string()).unwrap();
             }
             None => fs::remove_file(&heard).unwrap(),
         }
