@@ -38,6 +38,7 @@ mod reload;
 #[cfg(test)]
 #[path = "daemon/rig.rs"]
 mod rig;
+#[cfg(test)]
 #[path = "daemon/securing.rs"]
 mod securing;
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Delivery {
     }
 
     /// Hands on a message that the broker delivers again unless it is acknowledged; whether there was room.
-    pub(super) fn waiting(&mut self, epoch: u64, message: Message, receipt: Receipt) -> bool {
+    pub(super) fn waiting(&self, epoch: u64, message: Message, receipt: Receipt) -> bool {
         self.waiting.is_empty() && self.events.try_send((epoch, LinkEvent::Waiting(message, receipt))).is_ok()
     }
 

@@ -67,13 +67,14 @@ impl Keeper {
             loss.sentence.clone()
         };
         self.trouble.version_told &= !was_up;
-        self.trouble.log(
-            settings.name(),
-            &sentence,
-            was_up,
-            settings.timings.remind_every,
-            clock::now().mono,
-        );
+        if self.trouble.is_worth_a_line(was_up, settings.timings.remind_every, clock::now().mono) {
+            tracing::warn!(
+                attempts = self.trouble.attempts,
+                cause = sentence,
+                "the {} is down",
+                settings.name()
+            );
+        }
         if was_up || self.trouble.told.as_ref() != Some(&sentence) {
             self.trouble.told = Some(sentence.clone());
             self.shared.delivery.state(epoch, LinkEvent::Down(sentence));
@@ -128,12 +129,6 @@ pub(super) struct Trouble {
 }
 
 impl Trouble {
-    fn log(&mut self, link: &str, cause: &str, was_up: bool, remind_every: Duration, now: Instant) {
-        if self.is_worth_a_line(was_up, remind_every, now) {
-            tracing::warn!(attempts = self.attempts, cause, "the {link} is down");
-        }
-    }
-
     /// At once when the link goes down, and then after each `remind_every`.
     fn is_worth_a_line(&mut self, was_up: bool, remind_every: Duration, now: Instant) -> bool {
         self.attempts = if was_up { 1 } else { self.attempts.saturating_add(1) };

@@ -296,7 +296,7 @@ impl<'a> Session<'a> {
             self.acknowledge();
             return None;
         };
-        let younger_than = message.echo_sent_at.or(*self.shared.heard.borrow());
+        let younger_than = message.echo_sent_at.or_else(|| *self.shared.heard.borrow());
         let (epoch, delivery) = (self.epoch, &mut self.shared.delivery);
         match (packet, self.shared.settings.session) {
             (Some(packet), _) => {
@@ -352,7 +352,8 @@ impl<'a> Session<'a> {
     /// The broker would deliver what waits again: as long as it does, no later heartbeat bounds the age of that.
     fn note_heard(&self) {
         let oldest = self.waiting.front().map(|(_, younger_than)| *younger_than);
-        let heard = oldest.unwrap_or_else(|| self.proof.echo_sent_at().or(*self.shared.heard.borrow()));
+        let heard =
+            oldest.unwrap_or_else(|| self.proof.echo_sent_at().or_else(|| *self.shared.heard.borrow()));
         self.shared.heard.send_if_modified(|known| std::mem::replace(known, heard) != heard);
     }
 

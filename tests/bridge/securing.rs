@@ -308,3 +308,20 @@ fn a_lockdown_that_was_pressed_during_a_restart_waits_for_no_list() {
     feed(&mut bench, "ON", true, kept);
     assert_eq!(sent(&mut bench), 1);
 }
+
+#[test]
+fn a_lockdown_that_comes_while_the_gateway_stops_is_sent_or_taken_up_by_the_next_run() {
+    let mut bench = Bench::settled();
+    join(&mut bench);
+    bench.input(Input::Stop);
+    let message = bench.message("verkada/scenario/s-1/set", "ON");
+    bench.count_command();
+    securing(&mut bench, LinkEvent::Waiting(message, Receipt { epoch: 1, packet: 7 }));
+    assert_eq!(sent(&mut bench), 1);
+    assert!(bench.bridge.next_receipt().is_some(), "it stands in the journal");
+    bench.restart_with_journal(settings(Style::Device), secs(3));
+    bench.join();
+    bench.run(secs(3));
+    assert_eq!(sent(&mut bench), 1, "nobody saw the end of the first");
+    bench.take_log();
+}

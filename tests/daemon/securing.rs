@@ -1,8 +1,10 @@
 //! The connection for lockdowns: what happens while one of the two is away, or busy.
 
 use std::{
+    fs,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -10,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinHandle},
 };
-use verkada2mqtt::simulator::ledger::Endpoint;
+use verkada2mqtt::{clock, simulator::ledger::Endpoint};
 
 use crate::{
     process::LIMIT,
@@ -109,6 +111,32 @@ async fn a_lockdown_pressed_during_a_stop_or_a_crash_is_done_once_and_a_release_
         assert_eq!(acts(&rig)[already..], [Endpoint::Activate], "after SIG{end}");
         client.publish(&format!("{scenario}/set"), "OFF").await;
         client.shows(&format!("{scenario}/state"), "OFF").await;
+    }
+}
+
+#[tokio::test]
+async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_somebody_is_told() {
+    let rig = Rig::start().await;
+    let scenario = format!("verkada/scenario/{}", rig.scenario("Lockdown Tern Yard"));
+    let client = rig.client().await;
+    let heard = rig.config.path().with_file_name("state").join("securing_heard");
+    for written in [Some(61), None] {
+        let mut gateway = rig.run_ready().await;
+        gateway.signal("TERM");
+        gateway.end_within(LIMIT).await;
+        match written {
+            Some(ago) => {
+                fs::write(&heard, (clock::now().utc - Duration::from_secs(ago)).to_string()).unwrap();
+            }
+            None => fs::remove_file(&heard).unwrap(),
+        }
+        let activate = format!(r#"{{"action": "activate", "id": "{written:?}"}}"#);
+        client.publish(&format!("{scenario}/set"), activate.clone()).await;
+        client.shows(&format!("{scenario}/set"), &activate).await;
+        let gateway = rig.run_ready().await;
+        gateway.logs("reason=\"resumed_session\"").await;
+        client.shows("verkada/bridge/lockdown_alarm", "ON").await;
+        assert_eq!(acts(&rig), []);
     }
 }
 

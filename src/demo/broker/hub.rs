@@ -702,13 +702,15 @@ mod tests {
     /// Packet id, payload and whether it is marked as sent before.
     fn sent(bench: &mut Bench, to: ConnectionId) -> Vec<(u16, String, bool)> {
         let written = std::mem::take(&mut bench.written);
-        let publish = |(id, packet)| match packet {
-            Outgoing::Publish(p) if id == to => {
-                Some((p.pkid, String::from_utf8(p.payload.to_vec()).unwrap(), p.dup))
+        let mut sent = Vec::new();
+        for (id, packet) in written {
+            if let Outgoing::Publish(p) = packet
+                && id == to
+            {
+                sent.push((p.pkid, String::from_utf8(p.payload.to_vec()).unwrap(), p.dup));
             }
-            _ => None,
-        };
-        written.into_iter().filter_map(publish).collect()
+        }
+        sent
     }
 
     #[test]
