@@ -3,6 +3,9 @@
 //! The modules are marked `cfg(test)` because that is how the lints tell test code.
 
 #[cfg(test)]
+#[path = "daemon/chaos.rs"]
+mod chaos;
+#[cfg(test)]
 #[path = "daemon/commands.rs"]
 mod commands;
 #[cfg(test)]
