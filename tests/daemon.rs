@@ -21,6 +21,9 @@ mod end;
 #[path = "daemon/memory.rs"]
 mod memory;
 #[cfg(test)]
+#[path = "daemon/metrics.rs"]
+mod metrics;
+#[cfg(test)]
 #[path = "daemon/mosquitto.rs"]
 mod mosquitto;
 #[cfg(test)]

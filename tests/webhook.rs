@@ -26,7 +26,7 @@ use tokio::{
 };
 use verkada2mqtt::{
     app::http::{self, MAX_WAITING, Server},
-    bridge::{Books, Status},
+    bridge::{Books, Figures, Status},
     clock,
     config::{Http, Webhook},
     model::{Privacy, Push},
@@ -114,6 +114,7 @@ impl Rig {
             budget_left: 0,
             books: Books::default(),
             settled: false,
+            figures: Figures::default(),
         });
         let listen = Http { listen: ([127, 0, 0, 1], 0).into() };
         let (server, pushes) = http::serve(listen, &webhook, Privacy::None, status).await.unwrap();

@@ -143,6 +143,7 @@ pub async fn run(
         token: TokenState::Missing,
         log,
         replies: JoinSet::new(),
+        latencies: http.latencies(),
         pushes,
         held: None,
         status: status_sender,
@@ -202,7 +203,9 @@ struct Shell<'a> {
     /// The turn in which calls that open may be sent.
     turns: watch::Sender<Turn>,
     publisher: Publisher,
-    replies: JoinSet<Reply>,
+    /// Each with the moment at which its act was written.
+    replies: JoinSet<(Reply, Option<Instant>)>,
+    latencies: http::Latencies,
     /// What webhooks bring.
     pushes: mpsc::Receiver<Push>,
     /// What the link had no room for.
@@ -269,7 +272,8 @@ impl Shell<'_> {
                 event = links.securing.next() => self.bridge.handle(Input::Securing(event), clock::now()),
                 event = links.main.next() => self.hear(event),
                 Some(reply) = self.replies.join_next(), if !self.replies.is_empty() => {
-                    let reply = reply.map_err(|error| Error::Task(error.to_string()))?;
+                    let (reply, written) = reply.map_err(|error| Error::Task(error.to_string()))?;
+                    self.measure(&reply, written);
                     // First, because the core judges a refused call by it.
                     self.tell_token();
                     if let Some(skew) = self.client.take_clock() {
@@ -293,6 +297,19 @@ impl Shell<'_> {
             self.held = None;
         }
         self.bridge.handle(Input::Link(event), clock::now());
+    }
+
+    /// Notes how long an act took from the receipt of its command.
+    fn measure(&mut self, reply: &Reply, written: Option<Instant>) {
+        let Some(written) = written else { return };
+        let Some(timing) = self.bridge.time_call(reply.id) else { return };
+        if timing.is_first {
+            self.latencies.write(timing.action, written.saturating_duration_since(timing.received));
+        }
+        if reply.result.is_ok() {
+            let took = clock::now().mono.saturating_duration_since(timing.received);
+            self.latencies.answer(timing.action, took);
+        }
     }
 
     /// Hands in how the token is, where that changed.
@@ -335,7 +352,7 @@ impl Shell<'_> {
         self.turns.send_if_modified(|turn| std::mem::replace(turn, self.bridge.turn()) != self.bridge.turn());
         while let Some(call) = self.bridge.next_call(now) {
             let (client, permit) = (self.client.clone(), self.permit.clone());
-            self.replies.spawn(async move { client.call(&call, &permit).await });
+            self.replies.spawn(async move { client.call_timed(&call, &permit).await });
         }
         while let Some(record) = self.bridge.next_record() {
             self.journal.write(record);

@@ -40,6 +40,8 @@ pub(super) struct Alarms {
     raised: BTreeMap<ScenarioId, Alarm>,
     repeat_at: Option<Instant>,
     changed: bool,
+    /// How many were raised in this run.
+    count: u64,
 }
 
 impl Alarms {
@@ -47,7 +49,7 @@ impl Alarms {
     pub(super) fn remembered(earlier: BTreeMap<ScenarioId, Alarm>, now: Now) -> Self {
         let raised: BTreeMap<_, _> =
             earlier.into_iter().map(|(id, alarm)| (id, Alarm { given_up: true, ..alarm })).collect();
-        Self { repeat_at: (!raised.is_empty()).then_some(now.mono), raised, changed: false }
+        Self { repeat_at: (!raised.is_empty()).then_some(now.mono), raised, changed: false, count: 0 }
     }
 
     /// Raises it, or says the newest cause of one that is raised. Returns whether it is news: raised, or given up.
@@ -60,6 +62,7 @@ impl Alarms {
         let is_news = known.is_none_or(|alarm| given_up && !alarm.given_up);
         let alarm = Alarm { since, cause: cause.to_owned(), given_up };
         self.changed |= known != Some(&alarm);
+        self.count += u64::from(known.is_none());
         self.raised.insert(id.clone(), alarm);
         if given_up {
             self.repeat_at.get_or_insert(now.mono + REPEAT);
@@ -83,6 +86,11 @@ impl Alarms {
     /// What is raised.
     pub(super) const fn raised(&self) -> &BTreeMap<ScenarioId, Alarm> {
         &self.raised
+    }
+
+    /// How many were raised in this run.
+    pub(super) const fn count(&self) -> u64 {
+        self.count
     }
 
     /// Whether something changed since the last time.

@@ -53,6 +53,8 @@ struct UnlockTask {
     /// The record that the next request is about to be written: no byte of it goes out before that is durable.
     intent: Option<RecordNumber>,
     call: Option<CallId>,
+    /// Whether the time to its first request was measured.
+    timed: bool,
     last_fault: Option<Fault>,
     /// Why it may not be sent again, should the request under way not reach the vendor.
     barred: Option<Bar>,
@@ -107,6 +109,8 @@ struct ScenarioTask {
     sent: bool,
     /// Whether it was told that it is not done yet.
     told: bool,
+    /// Whether the time to its first request was measured.
+    timed: bool,
     /// Why it may not be sent again, should the request under way not reach the vendor; only for a release.
     barred: Option<Bar>,
 }
@@ -192,6 +196,17 @@ pub(super) struct Belief {
     pub(super) as_of: CallId,
 }
 
+/// From when on the time of a request is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// What the request asks.
+    pub action: Action,
+    /// When its command was received, or taken up from an earlier run.
+    pub received: Instant,
+    /// Whether no request of the command was written before.
+    pub is_first: bool,
+}
+
 /// All commands under way.
 #[derive(Debug)]
 pub(super) struct Commands {
@@ -260,6 +275,7 @@ impl Commands {
             attempts: 0,
             intent: None,
             call: None,
+            timed: false,
             last_fault: None,
             barred: None,
         };
@@ -319,6 +335,7 @@ impl Commands {
             blind: CallId(0),
             sent: false,
             told: false,
+            timed: false,
             barred: None,
         };
         self.scenarios.insert(scenario, task);
@@ -338,6 +355,7 @@ impl Commands {
             blind: CallId(0),
             sent: true,
             told: false,
+            timed: false,
             barred: None,
         };
         self.scenarios.insert(scenario, task);
@@ -429,6 +447,18 @@ impl Commands {
         task.step = Step::Sending { call };
         task.attempts += 1;
         Some((task.deadline, task.origin.clone()))
+    }
+
+    /// Whose request this call under way is, for the measure of its time. `None` where another command took its place.
+    pub(super) fn time_call(&mut self, call: CallId) -> Option<Timing> {
+        let unlock = self.unlocks.values_mut().find(|task| task.call == Some(call));
+        let unlock = unlock.map(|task| (Action::Unlock, task.received, &mut task.timed));
+        let is_sending =
+            |task: &&mut ScenarioTask| matches!(task.step, Step::Sending { call: own } if own == call);
+        let scenario = self.scenarios.values_mut().find(is_sending);
+        let scenario = scenario.map(|task| (task.action, task.received, &mut task.timed));
+        let (action, received, timed) = unlock.or(scenario)?;
+        Some(Timing { action, received, is_first: !std::mem::replace(timed, true) })
     }
 
     /// The reply to an unlock.

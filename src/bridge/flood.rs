@@ -97,7 +97,7 @@ impl Bridge {
         if self.flood.count(&origin.target, refusal.reason, now.mono) {
             self.report(&Report::refusal(origin, refusal, now.utc), now);
         } else {
-            self.books.end(refusal.outcome);
+            self.books.end(origin, refusal.outcome, Some(refusal.reason));
         }
     }
 

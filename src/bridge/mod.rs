@@ -80,10 +80,11 @@ use self::{
     webhooks::{Reliance, Webhooks},
 };
 pub use self::{
+    commands::Timing,
     gate::FRESH_LINK,
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
-    report::Books,
+    report::{Books, Ending},
     settings::{
         Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, Polls, Selection,
         Settings,
@@ -172,6 +173,23 @@ pub struct Status {
     pub books: Books,
     /// Whether all lists were read and everything was published.
     pub settled: bool,
+    /// What only the metrics tell.
+    pub figures: Figures,
+}
+
+/// Figures for the metrics alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Whether the connection that carries only scenarios has a session.
+    pub securing_up: bool,
+    /// How many lockdowns that were asked for are not confirmed.
+    pub alarms: usize,
+    /// How many such alarms were raised in this run.
+    pub alarms_raised: u64,
+    /// How many records of this run are durable.
+    pub journal_durable: u64,
+    /// Whether the journal cannot be written.
+    pub journal_broken: bool,
 }
 
 /// Whether the vendor's API is shown as online, and what was last logged of it.
@@ -416,6 +434,12 @@ impl Bridge {
             .or_else(|| self.next_read(now))
     }
 
+    /// Whose request a call is that was written, for the measure of its time; to be asked once, before its reply is
+    /// handed in.
+    pub fn time_call(&mut self, call: CallId) -> Option<Timing> {
+        self.commands.time_call(call)
+    }
+
     /// The next thing to write down. What opens waits until what is written of it is durable.
     pub fn next_record(&mut self) -> Option<Record> {
         self.records.next()
@@ -521,6 +545,13 @@ impl Bridge {
                 && self.health.scenarios
                 && !self.has_publication()
                 && self.announcements.is_settled(),
+            figures: Figures {
+                securing_up: self.securing.session_since.is_some(),
+                alarms: self.alarms.raised().len(),
+                alarms_raised: self.alarms.count(),
+                journal_durable: self.records.durable().0,
+                journal_broken: self.records.broken().is_some(),
+            },
         }
     }
 

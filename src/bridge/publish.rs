@@ -91,7 +91,7 @@ impl Bridge {
     pub(super) fn report(&mut self, report: &Report, now: Now) {
         self.ids.note(report);
         if report.finished_at.is_some() {
-            self.books.end(report.outcome);
+            self.books.end(&report.origin, report.outcome, report.reason);
             self.note_command(report, now);
         }
         self.tell(report, now);

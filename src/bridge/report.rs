@@ -126,7 +126,18 @@ impl Report {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Books {
     received: u64,
-    ended: BTreeMap<Outcome, u64>,
+    ended: BTreeMap<Ending, u64>,
+}
+
+/// How a command ended, without whose it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ending {
+    /// What was asked; `None` where it could not be read.
+    pub action: Option<&'static str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, where there is a reason to name.
+    pub reason: Option<Reason>,
 }
 
 impl Books {
@@ -134,8 +145,9 @@ impl Books {
         self.received += 1;
     }
 
-    pub(super) fn end(&mut self, outcome: Outcome) {
-        *self.ended.entry(outcome).or_default() += 1;
+    pub(super) fn end(&mut self, origin: &Origin, outcome: Outcome, reason: Option<Reason>) {
+        let ending = Ending { action: origin.verb.map(Verb::word), outcome, reason };
+        *self.ended.entry(ending).or_default() += 1;
     }
 
     /// How many commands came.
@@ -145,7 +157,12 @@ impl Books {
 
     /// How many ended so.
     pub fn ended(&self, outcome: Outcome) -> u64 {
-        self.ended.get(&outcome).copied().unwrap_or(0)
+        self.ended.iter().filter(|(ending, _)| ending.outcome == outcome).map(|(_, count)| count).sum()
+    }
+
+    /// How many ended in each way.
+    pub fn endings(&self) -> impl Iterator<Item = (Ending, u64)> {
+        self.ended.iter().map(|(ending, count)| (*ending, *count))
     }
 
     /// How many are under way.

@@ -77,15 +77,29 @@ impl Client {
     ///
     /// A 200 that is a page for people is [`Fault::Malformed`] also for acts, since the vendor did not write it.
     pub async fn call(&self, call: &Call, permit: &Permit) -> Reply {
+        self.call_timed(call, permit).await.0
+    }
+
+    /// As [`Client::call`], with the moment at which the first request of an act was handed to a connection that was
+    /// ready to write; `None` where none was, and for reads.
+    pub async fn call_timed(&self, call: &Call, permit: &Permit) -> (Reply, Option<Instant>) {
         self.inner.tend();
         let operation = Operation::of(&call.request);
         let limit = if operation.uses_line() { self.inner.limits.act } else { self.inner.limits.list };
         let deadline = clock::now().mono + limit;
-        let mut attempt =
-            Attempt { inner: &self.inner, call, permit, operation, deadline, requests: 0, written_at: None };
+        let mut attempt = Attempt {
+            inner: &self.inner,
+            call,
+            permit,
+            operation,
+            deadline,
+            requests: 0,
+            written_at: None,
+            written: None,
+        };
         let result = attempt.run().await;
         let requests = attempt.requests.saturating_add(self.inner.tokens.take_requests());
-        Reply { id: call.id, result, requests }
+        (Reply { id: call.id, result, requests }, attempt.written)
     }
 
     /// Gets a token and opens a connection for acts, so that the first one pays no handshake, and keeps one open from
@@ -139,6 +153,8 @@ struct Attempt<'a> {
     requests: u32,
     /// When a request was last handed to the line for acts.
     written_at: Option<Instant>,
+    /// When the first request of an act was handed over, if one was.
+    written: Option<Instant>,
 }
 
 impl Attempt<'_> {
@@ -299,13 +315,16 @@ impl Attempt<'_> {
                 Err(_) => return Err(self.not_sent("no connection was ready in time")),
             };
             self.gate()?;
-            self.written_at = Some(clock::now().mono);
+            let handed_at = clock::now().mono;
+            self.written_at = Some(handed_at);
             match http.act(route, &token.header, sender, self.deadline).await {
                 Handed::Answered(seen) => {
+                    self.written.get_or_insert(handed_at);
                     self.requests = self.requests.saturating_add(1);
                     return Ok(seen);
                 }
                 Handed::Lost(fault) => {
+                    self.written.get_or_insert(handed_at);
                     self.requests = self.requests.saturating_add(1);
                     return Err(fault);
                 }

@@ -1,10 +1,7 @@
 //! Chaos: faults at the vendor, cut connections to the broker and kills of the gateway, all at once and at random, while
 //! people command. What the vendor executed and what the journal says is then held against each other.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -82,97 +79,125 @@ fn fault(rng: &mut Rng) -> Fault {
     Fault { endpoint, after: 0, times: 1, effect }
 }
 
-async fn kill(rig: &Rig, gateway: &mut Process) {
-    gateway.signal("KILL");
-    gateway.end_within(LIMIT).await;
-    *gateway = rig.run();
+/// People, faults and kills around one gateway.
+struct Chaos {
+    rng: Rng,
+    rig: Rig,
+    gateway: Process,
+    doors: Vec<String>,
+    scenarios: Vec<String>,
+    /// Commands that were sent: topic and payload.
+    sent: Vec<(String, String)>,
+}
+
+impl Chaos {
+    async fn start(seed: u64) -> Self {
+        let rig = Rig::start().await;
+        let gateway = rig.run_ready().await;
+        Self {
+            rng: Rng::new(seed),
+            doors: DOORS.iter().map(|name| rig.door(name).to_string()).collect(),
+            scenarios: SCENARIOS.iter().map(|name| rig.scenario(name).to_string()).collect(),
+            sent: Vec::new(),
+            rig,
+            gateway,
+        }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.rng.below(u64::try_from(limit).unwrap())).unwrap()
+    }
+
+    async fn step(&mut self) {
+        match self.rng.below(40) {
+            0 => self.kill().await,
+            1 => self.rig.broker.drop_connections(),
+            2..=9 => drop(self.rig.world.inject(fault(&mut self.rng))),
+            10..=19 => {
+                let action = if self.rng.one_in(3) { "release" } else { "activate" };
+                let index = self.below(self.scenarios.len());
+                self.command(&format!("scenario/{}", self.scenarios[index]), action);
+                self.send(0).await;
+            }
+            _ => {
+                if self.sent.is_empty() || !self.rng.one_in(4) {
+                    let index = self.below(self.doors.len());
+                    self.command(&format!("door/{}", self.doors[index]), "unlock");
+                }
+                // Sometimes one that was sent before: an id that was used runs never again.
+                let again = self.below(6);
+                self.send(again).await;
+            }
+        }
+    }
+
+    fn command(&mut self, target: &str, action: &str) {
+        let payload = format!(r#"{{"action": "{action}", "id": "c-{}"}}"#, self.sent.len());
+        self.sent.push((format!("verkada/{target}/set"), payload));
+    }
+
+    /// Sends the newest command, or one of those before.
+    async fn send(&self, back: usize) {
+        let (topic, payload) = self.sent[self.sent.len().saturating_sub(1 + back)].clone();
+        self.rig.client().await.publish(&topic, payload).await;
+    }
+
+    async fn kill(&mut self) {
+        self.gateway.signal("KILL");
+        self.gateway.end_within(LIMIT).await;
+        self.gateway = self.rig.run();
+    }
+
+    /// What the vendor executed against what was accepted.
+    fn judge(&self, lives: &BTreeMap<String, Life>, last: &BTreeMap<String, String>) {
+        for (id, life) in lives {
+            assert_eq!(life.ends.len(), 1, "{id}: {life:?}");
+        }
+        for door in &self.doors {
+            let target = format!("door/{door}");
+            let accepted = lives.values().filter(|life| life.target == target).count();
+            let unlocks = self.rig.seen(Endpoint::AdminUnlock).into_iter();
+            let executed =
+                unlocks.filter(|entry| entry.executed && entry.target.as_ref() == Some(door)).count();
+            assert!(executed <= accepted, "{target} was unlocked {executed} times by {accepted} commands");
+        }
+        let alarm = self.rig.retained("verkada/bridge/lockdown_alarm_attributes").unwrap();
+        for name in SCENARIOS {
+            let scenario = self.rig.scenario(name);
+            let Some(id) = last.get(&format!("scenario/{scenario}")) else { continue };
+            let life = &lives[id];
+            let active = self.rig.world.is_active(&scenario).unwrap();
+            if life.action == "activate" {
+                assert!(active || alarm.contains(scenario.as_str()), "{id}: {life:?}, and {alarm}");
+            } else if life.ends == ["done"] {
+                assert!(!active, "{id}: {life:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
 #[ignore = "it takes a minute; CHAOS_SECONDS makes it shorter or longer, SEED repeats a run"]
 async fn nothing_opens_twice_and_every_lockdown_ends_active_or_told_in_any_chaos() {
-    #[expect(clippy::disallowed_methods, reason = "each run is another one, unless it is told its seed")]
-    let now = verkada2mqtt::clock::now().utc.as_second();
-    let seed = number("SEED", now.unsigned_abs());
+    let seed = number("SEED", verkada2mqtt::clock::now().utc.as_second().unsigned_abs());
     println!("SEED={seed}");
-    let mut rng = Rng::new(seed);
-    let rig = Rig::start().await;
-    let mut gateway = rig.run_ready().await;
-    let doors = DOORS.map(|name| rig.door(name).to_string());
-    let scenarios = SCENARIOS.map(|name| rig.scenario(name).to_string());
-    let mut sent: Vec<(String, String)> = Vec::new();
+    let mut chaos = Chaos::start(seed).await;
     let until = Instant::now() + Duration::from_secs(number("CHAOS_SECONDS", 60));
     while Instant::now() < until {
-        sleep(Duration::from_millis(rng.below(120))).await;
-        let pick = |rng: &mut Rng, from: &[String]| {
-            from[usize::try_from(rng.below(from.len() as u64)).unwrap()].clone()
-        };
-        match rng.below(40) {
-            0 => kill(&rig, &mut gateway).await,
-            1 => rig.broker.drop_connections(),
-            2..10 => drop(rig.world.inject(fault(&mut rng))),
-            11..20 => {
-                let action = if rng.one_in(3) { "release" } else { "activate" };
-                let topic = format!("verkada/scenario/{}/set", pick(&mut rng, &scenarios));
-                let payload = format!(r#"{{"action": "{action}", "id": "s-{}"}}"#, sent.len());
-                sent.push((topic, payload));
-                let (topic, payload) = sent.last().cloned().unwrap();
-                rig.client().await.publish(&topic, payload).await;
-            }
-            _ => {
-                if sent.is_empty() || !rng.one_in(4) {
-                    let topic = format!("verkada/door/{}/set", pick(&mut rng, &doors));
-                    sent.push((topic, format!(r#"{{"action": "unlock", "id": "u-{}"}}"#, sent.len())));
-                }
-                // Sometimes one that was sent before: an id that was used runs never again.
-                let again = usize::try_from(rng.below(6)).unwrap();
-                let (topic, payload) = sent[sent.len().saturating_sub(1 + again)].clone();
-                rig.client().await.publish(&topic, payload).await;
-            }
-        }
+        sleep(Duration::from_millis(chaos.rng.below(120))).await;
+        chaos.step().await;
     }
-    rig.world.clear_faults();
-    kill(&rig, &mut gateway).await;
-    ready(&gateway).await;
+    chaos.rig.world.clear_faults();
+    chaos.kill().await;
+    ready(&chaos.gateway).await;
     eventually("every command has ended", async || {
-        let (lives, _) = lives(&journal(&rig).await);
+        let (lives, _) = lives(&journal(&chaos.rig).await);
         lives.values().all(|life| !life.ends.is_empty()).then_some(())
     })
     .await;
-
-    let verified = rig.config.run(&["audit", "--verify"]).await;
+    let verified = chaos.rig.config.run(&["audit", "--verify"]).await;
     assert_eq!(verified.code(), Some(0), "{}{}", verified.out, verified.log);
-    let (lives, last) = lives(&journal(&rig).await);
+    let (lives, last) = lives(&journal(&chaos.rig).await);
     assert!(lives.len() > 10, "hardly anything happened: {lives:?}");
-    for (id, life) in &lives {
-        assert_eq!(life.ends.len(), 1, "{id}: {life:?}");
-    }
-    for door in &doors {
-        let target = format!("door/{door}");
-        let ids: BTreeSet<_> = lives
-            .iter()
-            .filter(|(_, life)| life.target == target)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|(id, _)| id)
-            .collect();
-        let executed = rig
-            .seen(Endpoint::AdminUnlock)
-            .into_iter()
-            .filter(|entry| entry.executed && entry.target.as_deref() == Some(door))
-            .count();
-        assert!(executed <= ids.len(), "{target} was unlocked {executed} times by {ids:?}");
-    }
-    let alarm = rig.retained("verkada/bridge/lockdown_alarm_attributes").unwrap();
-    for name in SCENARIOS {
-        let scenario = rig.scenario(name);
-        let Some(id) = last.get(&format!("scenario/{scenario}")) else { continue };
-        let life = &lives[id];
-        let active = rig.world.is_active(&scenario).unwrap();
-        if life.action == "activate" {
-            assert!(active || alarm.contains(scenario.as_str()), "{id}: {life:?}, and {alarm}");
-        } else if life.ends == ["done"] {
-            assert!(!active, "{id}: {life:?}");
-        }
-    }
+    chaos.judge(&lives, &last);
 }

@@ -2,6 +2,7 @@
 //!
 //! It reads and changes nothing; a webhook only gets as far as a queue, which the event loop empties.
 
+mod metrics;
 mod server;
 mod webhook;
 
@@ -27,6 +28,8 @@ use crate::{
     model::{Privacy, Push},
     verkada::webhook::WebhookHealth,
 };
+pub use metrics::Latencies;
+use metrics::Metrics;
 use webhook::Desk;
 
 /// How many pushes wait for the event loop; a delivery for which there is no room is refused, and the vendor tries once
@@ -39,9 +42,15 @@ pub struct Server {
     address: SocketAddr,
     task: JoinHandle<()>,
     desk: Option<Arc<Desk>>,
+    latencies: Latencies,
 }
 
 impl Server {
+    /// Where to note how long commands take.
+    pub fn latencies(&self) -> Latencies {
+        self.latencies.clone()
+    }
+
     /// Where it listens.
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -85,17 +94,20 @@ pub async fn serve(
     let address = listener.local_addr().map_err(listen)?;
     let (sender, pushes) = mpsc::channel(MAX_WAITING);
     let desk = (!webhook.secrets.is_empty()).then(|| Arc::new(Desk::new(webhook, privacy, sender)));
-    let router = router(&webhook.path, desk.clone(), status);
+    let latencies = Latencies::default();
+    let metrics = Metrics::new(status.clone(), latencies.clone());
+    let router = router(&webhook.path, desk.clone(), status, metrics);
     let task = tokio::spawn(server::run(listener, router));
-    Ok((Server { address, task, desk }, pushes))
+    Ok((Server { address, task, desk, latencies }, pushes))
 }
 
-fn router(path: &str, desk: Option<Arc<Desk>>, status: watch::Receiver<Status>) -> Router {
+fn router(path: &str, desk: Option<Arc<Desk>>, status: watch::Receiver<Status>, metrics: Metrics) -> Router {
     let shown = Shown { status, desk: desk.clone() };
     let router = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(Arc::new(shown));
+        .with_state(Arc::new(shown))
+        .route("/metrics", get(metrics::scrape).with_state(Arc::new(metrics)));
     match desk {
         Some(desk) => router.route(path, post(webhook::deliver).with_state(desk)),
         None => router,

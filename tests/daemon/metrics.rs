@@ -1,0 +1,129 @@
+//! What Prometheus is told, and that its books balance.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use verkada2mqtt::simulator::ledger::Endpoint;
+
+use crate::rig::{Rig, eventually, get, http};
+
+/// Commands of the flood.
+const FLOOD: usize = 5_000;
+
+/// Samples by series: the name with its labels.
+type Samples = BTreeMap<String, f64>;
+
+/// Scrapes, and reads each line by the form of the text: comments, or a series and a number.
+async fn scrape(http: SocketAddr) -> Samples {
+    let (status, body) = get(http, "/metrics").await;
+    assert_eq!(status, 200);
+    let text = body.as_str().unwrap().to_owned();
+    let mut samples = Samples::new();
+    let mut family = String::new();
+    for line in text.lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
+            name.clone_into(&mut family);
+        } else if !line.starts_with("# HELP ") {
+            assert!(line.starts_with(&family), "{line} does not belong to {family}");
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            let twice = samples.insert(series.to_owned(), value.parse().unwrap());
+            assert!(twice.is_none(), "{series} is there twice");
+        }
+    }
+    samples
+}
+
+fn sum(samples: &Samples, name: &str) -> f64 {
+    let of_name = |series: &str| series.split('{').next() == Some(name);
+    samples.iter().filter(|(series, _)| of_name(series)).map(|(_, value)| value).sum()
+}
+
+fn balances(samples: &Samples) -> bool {
+    let received = sum(samples, "verkada2mqtt_commands_received_total");
+    let ended = sum(samples, "verkada2mqtt_commands_ended_total");
+    (received - ended - sum(samples, "verkada2mqtt_commands_pending")).abs() < 0.5
+}
+
+#[tokio::test]
+async fn a_scrape_has_these_names_and_no_others() {
+    let rig = Rig::start().await;
+    let gateway = rig.run_ready().await;
+    let samples = scrape(http(&gateway).await).await;
+    let series: Vec<&str> =
+        samples.keys().map(String::as_str).filter(|series| !series.contains("_bucket{")).collect();
+    let version = format!("verkada2mqtt_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        series,
+        [
+            "verkada2mqtt_api_budget_left",
+            "verkada2mqtt_api_up",
+            version.as_str(),
+            "verkada2mqtt_command_answer_seconds_count{action=\"activate\"}",
+            "verkada2mqtt_command_answer_seconds_count{action=\"release\"}",
+            "verkada2mqtt_command_answer_seconds_count{action=\"unlock\"}",
+            "verkada2mqtt_command_answer_seconds_sum{action=\"activate\"}",
+            "verkada2mqtt_command_answer_seconds_sum{action=\"release\"}",
+            "verkada2mqtt_command_answer_seconds_sum{action=\"unlock\"}",
+            "verkada2mqtt_command_first_byte_seconds_count{action=\"activate\"}",
+            "verkada2mqtt_command_first_byte_seconds_count{action=\"release\"}",
+            "verkada2mqtt_command_first_byte_seconds_count{action=\"unlock\"}",
+            "verkada2mqtt_command_first_byte_seconds_sum{action=\"activate\"}",
+            "verkada2mqtt_command_first_byte_seconds_sum{action=\"release\"}",
+            "verkada2mqtt_command_first_byte_seconds_sum{action=\"unlock\"}",
+            "verkada2mqtt_commands_pending",
+            "verkada2mqtt_commands_received_total",
+            "verkada2mqtt_journal_broken",
+            "verkada2mqtt_journal_durable_records",
+            "verkada2mqtt_lockdown_alarms",
+            "verkada2mqtt_lockdown_alarms_raised_total",
+            "verkada2mqtt_mqtt_link_proven{link=\"main\"}",
+            "verkada2mqtt_mqtt_link_proven{link=\"securing\"}",
+            "verkada2mqtt_mqtt_link_up{link=\"main\"}",
+            "verkada2mqtt_mqtt_link_up{link=\"securing\"}",
+        ]
+    );
+    for link in ["main", "securing"] {
+        assert!((samples[&format!("verkada2mqtt_mqtt_link_proven{{link=\"{link}\"}}")] - 1.0).abs() < 0.5);
+    }
+}
+
+#[tokio::test]
+async fn books_balance_after_a_flood_and_name_nobody() {
+    let rig = Rig::start().await;
+    let gateway = rig.run_ready().await;
+    let http = http(&gateway).await;
+    let client = rig.client().await;
+    let (door, scenario) = (rig.door("Workshop"), rig.scenario("Lockdown Tern Yard"));
+    client
+        .publish(&format!("verkada/scenario/{scenario}/set"), r#"{"action": "activate", "id": "a1"}"#)
+        .await;
+    assert_eq!(client.result(&format!("scenario/{scenario}"), "a1").await["outcome"], "done");
+    for _ in 0..FLOOD {
+        client.publish(&format!("verkada/door/{door}/set"), "unlock").await;
+    }
+    client.publish("verkada/scenario/no-such-scenario/set", "ON").await;
+    let all = f64::from(u32::try_from(FLOOD + 2).unwrap());
+    let samples = eventually("all commands are counted and have ended", async || {
+        let samples = scrape(http).await;
+        assert!(balances(&samples), "{samples:?}");
+        let ended = sum(&samples, "verkada2mqtt_commands_ended_total");
+        ((ended - all).abs() < 0.5).then_some(samples)
+    })
+    .await;
+    let is = |series: &str, value: u32| {
+        let found = samples.get(series).unwrap_or_else(|| panic!("no {series} in {samples:?}"));
+        assert!((found - f64::from(value)).abs() < 0.5, "{series} is {found}");
+    };
+    is("verkada2mqtt_commands_ended_total{action=\"activate\",outcome=\"done\",reason=\"none\"}", 1);
+    is("verkada2mqtt_command_first_byte_seconds_count{action=\"activate\"}", 1);
+    is("verkada2mqtt_command_first_byte_seconds_bucket{action=\"activate\",le=\"+Inf\"}", 1);
+    is("verkada2mqtt_command_answer_seconds_count{action=\"activate\"}", 1);
+    let unlocks = u32::try_from(rig.seen(Endpoint::AdminUnlock).len()).unwrap();
+    is("verkada2mqtt_command_first_byte_seconds_count{action=\"unlock\"}", unlocks);
+    is("verkada2mqtt_lockdown_alarms_raised_total", 1);
+    is("verkada2mqtt_lockdown_alarms", 1);
+    assert!(samples["verkada2mqtt_journal_durable_records"] > 0.5);
+    let named = |series: &&String| series.contains(door.as_str()) || series.contains(scenario.as_str());
+    assert_eq!(samples.keys().find(named), None);
+}
