@@ -14,6 +14,7 @@ use verkada2mqtt::{
 };
 
 use crate::{
+    mqtt::Client,
     process::{LIMIT, Process},
     rig::{Rig, eventually, ready},
 };
@@ -83,6 +84,7 @@ fn fault(rng: &mut Rng) -> Fault {
 struct Chaos {
     rng: Rng,
     rig: Rig,
+    client: Client,
     gateway: Process,
     doors: Vec<String>,
     scenarios: Vec<String>,
@@ -99,6 +101,7 @@ impl Chaos {
             doors: DOORS.iter().map(|name| rig.door(name).to_string()).collect(),
             scenarios: SCENARIOS.iter().map(|name| rig.scenario(name).to_string()).collect(),
             sent: Vec::new(),
+            client: rig.client().await,
             rig,
             gateway,
         }
@@ -111,7 +114,10 @@ impl Chaos {
     async fn step(&mut self) {
         match self.rng.below(40) {
             0 => self.kill().await,
-            1 => self.rig.broker.drop_connections(),
+            1 => {
+                self.rig.broker.drop_connections();
+                self.client = self.rig.client().await;
+            }
             2..=9 => drop(self.rig.world.inject(fault(&mut self.rng))),
             10..=19 => {
                 let action = if self.rng.one_in(3) { "release" } else { "activate" };
@@ -139,7 +145,7 @@ impl Chaos {
     /// Sends the newest command, or one of those before.
     async fn send(&self, back: usize) {
         let (topic, payload) = self.sent[self.sent.len().saturating_sub(1 + back)].clone();
-        self.rig.client().await.publish(&topic, payload).await;
+        self.client.publish(&topic, payload).await;
     }
 
     async fn kill(&mut self) {
