@@ -315,11 +315,12 @@ impl World {
             .all(|layer| self.broker.shows(layer) == Some("online"))
     }
 
-    /// Whether it shows a thing as available. What was shown in the moment before a crash, and is gone since, nobody knows
-    /// of.
+    /// Whether it shows a thing as available. What was shown in the moment before a crash, and is not listed since, nobody
+    /// knows of.
     fn is_available(&self, thing: &str) -> bool {
         let topic = format!("{thing}/availability");
-        if self.gateway.forgot && thing.ends_with(FICKLE) && !self.broker.is_own(&topic) {
+        let unknown = thing.ends_with(FICKLE) || !self.gateway.wrote(thing);
+        if self.gateway.forgot && unknown && !self.broker.is_own(&topic) {
             return false;
         }
         self.broker.shows(&topic) == Some("online")

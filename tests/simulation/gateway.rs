@@ -56,6 +56,13 @@ impl Gateway {
         true
     }
 
+    /// Whether what was written down before the last crash names a door or scenario.
+    pub(crate) fn wrote(&self, thing: &str) -> bool {
+        let id = thing.rsplit('/').next().unwrap();
+        let text = self.memory.as_deref().map(|text| std::str::from_utf8(text).unwrap());
+        text.is_some_and(|text| text.contains(&format!("\"{id}\"")))
+    }
+
     /// How many commands ended like this, in all runs.
     pub(crate) fn ended(&self, outcome: Outcome, now: Now) -> u64 {
         self.ended.get(&outcome).copied().unwrap_or_default() + self.bridge.status(now).books.ended(outcome)
