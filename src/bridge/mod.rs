@@ -517,6 +517,8 @@ impl Bridge {
             ..Memory::default()
         };
         self.announcements.remember(&mut memory);
+        // What came back meanwhile is not to be cleared by the next run.
+        memory.swept.retain(|topic| !self.retained.wants(topic));
         Some(memory)
     }
 

@@ -65,6 +65,11 @@ impl Retained {
         true
     }
 
+    /// Whether something is wanted to be held under `topic`.
+    pub(super) fn wants(&self, topic: &str) -> bool {
+        self.topics.get(topic).is_some_and(|entry| entry.wanted.is_some())
+    }
+
     /// Wants nothing to be held under `topic`.
     pub(super) fn withdraw(&mut self, topic: &str) {
         if let Some(entry) = self.topics.get_mut(topic)

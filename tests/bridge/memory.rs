@@ -253,6 +253,28 @@ fn a_door_that_vanished_while_the_gateway_was_down_is_taken_back_at_the_second_r
 }
 
 #[test]
+fn a_door_that_came_back_is_not_taken_back_by_the_next_start() {
+    let mut bench = two_doors(Style::Device);
+    let removed = bench.doors.remove(1);
+    bench.run(secs(299));
+    // What is cleared on a link that stalls may not have arrived, so it is remembered.
+    bench.link(LinkEvent::Unproven("silence".to_owned()));
+    bench.run(secs(400));
+    assert_eq!(bench.held("door/d-2/availability"), None, "it is gone");
+    bench.doors.insert(1, removed);
+    bench.run(secs(300));
+    assert!(bench.held("door/d-2/availability").is_some(), "it is back");
+    let from = restart(&mut bench, settings(Style::Device));
+    bench.auto = false;
+    bench.run(secs(1));
+    let cleared = |p: &&verkada2mqtt::model::Publication| {
+        p.payload.is_empty() && p.topic.starts_with("verkada/door/d-2/")
+    };
+    assert_eq!(bench.published.iter().filter(cleared).count(), 0, "since {from:?}");
+    bench.take_log();
+}
+
+#[test]
 fn what_an_earlier_run_showed_is_not_alive_where_its_list_cannot_be_read() {
     let mut bench = Bench::settled();
     assert_eq!(bench.held("door/d-1/availability").as_deref(), Some("online"));
