@@ -123,15 +123,15 @@ impl World {
     fn check_removal(&self, topic: &str) {
         let id = |prefix: &str| topic.strip_prefix(prefix)?.split('/').next();
         let announced = |prefix: &str| id(prefix)?.strip_prefix("verkada2mqtt_door_");
-        let roster = &self.truth.door_roster.removable;
+        let roster = &self.truth.door_roster;
         if let Some(id) = id("verkada/door/").or_else(|| announced("homeassistant/device/")) {
             // An older memory may know it as taken back.
-            let may = roster.contains(id) || (self.gateway.forgot && id == FICKLE);
+            let may = roster.may_go(id) || (self.gateway.forgot && id == FICKLE);
             self.must(may, || format!("{topic} is taken back too early"));
         }
         if let Some(id) = id("verkada/scenario/") {
-            let roster = &self.truth.scenario_roster.removable;
-            self.must(roster.contains(id), || format!("{topic} is taken back too early"));
+            let roster = &self.truth.scenario_roster;
+            self.must(roster.may_go(id), || format!("{topic} is taken back too early"));
         }
     }
 

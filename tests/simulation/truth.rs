@@ -139,10 +139,17 @@ pub(crate) struct Roster {
     known: BTreeSet<String>,
     missing: BTreeMap<String, (u32, Instant)>,
     /// What may be taken back, because enough readings lacked it.
-    pub(crate) removable: BTreeSet<String>,
+    removable: BTreeSet<String>,
+    /// What an earlier run had rightly decided to take back: where that may not have arrived, the next one does it again.
+    decided: BTreeSet<String>,
 }
 
 impl Roster {
+    /// Whether it may be taken back.
+    pub(crate) fn may_go(&self, id: &str) -> bool {
+        self.removable.contains(id) || self.decided.contains(id)
+    }
+
     fn read(&mut self, listed: &BTreeSet<String>, complete: bool, now: Now) {
         self.missing.retain(|id, _| !listed.contains(id));
         self.removable.retain(|id| !listed.contains(id));
@@ -227,6 +234,7 @@ impl Truth {
         self.link = Link::default();
         for roster in [&mut self.door_roster, &mut self.scenario_roster] {
             roster.missing.clear();
+            roster.decided.append(&mut roster.removable.clone());
         }
     }
 
