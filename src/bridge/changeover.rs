@@ -211,7 +211,7 @@ impl Changeover {
 
     /// Entities were taken back. Home Assistant hears it if it is there; else it is told when it comes.
     pub(super) fn retire(&mut self, places: Vec<Place>) {
-        if self.presence == Presence::Here {
+        if self.presence == Presence::Here && !places.is_empty() {
             self.begin(Step::Removed(places));
         }
     }

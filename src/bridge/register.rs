@@ -37,6 +37,10 @@ pub(super) struct Known {
     /// Whether it was taken back, and Home Assistant may not have heard of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) retired: bool,
+    /// Whether the present config lacks it because it may still return. A Home Assistant that started since does not
+    /// have it, and would not hear that it is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) absent: bool,
 }
 
 /// One entity under one topic of one device.
@@ -67,13 +71,14 @@ impl Notice {
     }
 
     /// Under a topic that is announced no more: what was taken back is taken out while the rest may still return.
-    fn thin_out(&mut self, topic: &str, known: &BTreeMap<String, Known>, device: (&str, &str)) {
+    fn thin_out(&mut self, topic: &str, known: &mut BTreeMap<String, Known>, device: (&str, &str)) {
         let gone = || known.iter().filter(|(_, known)| known.retired);
         if gone().count() == known.len() {
             self.cleared.push(topic.to_owned());
         } else if gone().next().is_some() {
             let entities = gone().map(|(key, known)| (key, &known.entity));
             self.messages.push((topic.to_owned(), retired::removals(device, entities)));
+            note_absent(known, |_| false);
         }
     }
 }
@@ -176,6 +181,7 @@ impl Register {
                 key: key.clone(),
             };
             retired.extend(retire(known, missing).iter().map(place));
+            note_absent(known, |key| config.entities.contains_key(key));
             notice.messages.push((config.topic.clone(), enter(known, config)));
         }
         told.name = announcement.name;
@@ -224,15 +230,17 @@ impl Register {
     }
 
     /// Tells what was taken back of a device that is not announced, because the rest of it may still return.
-    pub(super) fn thin_out(&self, device: &str, changeover: &Changeover) -> Notice {
+    pub(super) fn thin_out(&mut self, device: &str, changeover: &Changeover) -> Notice {
         let mut notice = Notice::default();
-        let Some(told) = self.devices.get(device).filter(|_| !changeover.holds(device)) else {
+        let Some(told) = self.devices.get_mut(device).filter(|_| !changeover.holds(device)) else {
             return notice;
         };
         let leaving = changeover.leaving(device);
-        for (topic, known) in told.topics.iter().filter(|(topic, _)| !leaving.contains(*topic)) {
+        let before = told.topics.clone();
+        for (topic, known) in told.topics.iter_mut().filter(|(topic, _)| !leaving.contains(*topic)) {
             notice.thin_out(topic, known, (device, &told.name));
         }
+        self.changed |= told.topics != before;
         notice
     }
 
@@ -352,7 +360,14 @@ impl Register {
             return;
         }
         self.changed = true;
-        changeover.retire(places);
+        let is_absent = |place: &Place| {
+            let told = self.devices.get(&place.device);
+            told.and_then(|told| told.topics.get(&place.topic)?.get(&place.key))
+                .is_some_and(|known| known.absent)
+        };
+        let (absent, present): (Vec<Place>, Vec<Place>) = places.into_iter().partition(is_absent);
+        changeover.retire(present);
+        changeover.greet(absent);
         let waiting = self.retired();
         if let Some(beyond) = waiting.len().checked_sub(MAX_RETIRED).filter(|beyond| *beyond > 0) {
             self.forget(waiting.get(..beyond).unwrap_or_default());
@@ -368,6 +383,13 @@ fn retire(known: &mut BTreeMap<String, Known>, stays: impl Fn(&str) -> bool) -> 
         keys.push(key.clone());
     }
     keys
+}
+
+/// Notes what a config lacks though it was not taken back, where there is one that replaces the last.
+fn note_absent(known: &mut BTreeMap<String, Known>, has: impl Fn(&str) -> bool) {
+    for (_, known) in known.iter_mut().filter(|(key, known)| !known.retired && !has(key)) {
+        known.absent = true;
+    }
 }
 
 /// Leaves entities out of configs, and out those of which nothing is left.
@@ -391,7 +413,7 @@ fn leave_out(configs: &mut Vec<Config>, ids: &BTreeSet<String>) {
 /// Enters a config, and gives its message with a mark for each entity that was taken back.
 fn enter(known: &mut BTreeMap<String, Known>, config: Config) -> Value {
     for (key, entity) in config.entities {
-        known.insert(key, Known { entity, retired: false });
+        known.insert(key, Known { entity, retired: false, absent: false });
     }
     let mut message = config.message;
     if let Some(components) = message.get_mut("components").and_then(Value::as_object_mut) {

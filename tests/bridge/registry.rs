@@ -123,8 +123,9 @@ impl Assistant {
     }
 }
 
-/// How many courses of events are played.
-const SEEDS: u64 = 25;
+/// The courses of events that are played: some that went wrong once, and a few more.
+const SEEDS: [u64; 25] =
+    [13, 15, 33, 38, 50, 66, 90, 142, 1_295, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 17];
 
 /// The core, the broker, Home Assistant and chance.
 struct Play {
@@ -301,14 +302,14 @@ fn play(seed: u64, loads_for: Duration) {
 
 #[test]
 fn home_assistants_registry_ends_as_the_building_is() {
-    for seed in 0..SEEDS {
+    for seed in SEEDS {
         play(seed, Duration::ZERO);
     }
 }
 
 #[test]
 fn home_assistants_registry_ends_as_the_building_is_while_platforms_load_slowly() {
-    for seed in 0..SEEDS {
+    for seed in SEEDS {
         play(seed, ms(2_600));
     }
 }
