@@ -2,7 +2,7 @@
 //! scenario active or somebody acknowledges.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -162,9 +162,10 @@ impl Bridge {
     }
 
     /// A list of scenarios was read: what it shows active and what nothing contrary is under way for, is confirmed.
-    pub(super) fn confirm_lockdowns(&mut self, now: Now) {
+    pub(super) fn confirm_lockdowns(&mut self, listed: &BTreeSet<ScenarioId>, now: Now) {
         let is_active = |id: &&ScenarioId| {
-            self.scenarios.get(id).is_some_and(|record| record.scenario.state == ScenarioState::Active)
+            listed.contains(*id)
+                && self.scenarios.get(id).is_some_and(|record| record.scenario.state == ScenarioState::Active)
                 && !self.commands.merges_scenario(id, Action::Activate)
         };
         let confirmed: Vec<ScenarioId> = self.alarms.raised().keys().filter(is_active).cloned().collect();

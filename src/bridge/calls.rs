@@ -1,6 +1,6 @@
 //! Calls go out in the order of their lanes, and each reply finds its way back.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Bridge,
@@ -192,17 +192,20 @@ impl Bridge {
             (List::Scenarios, Answer::Scenarios(scenarios)) => {
                 self.note_skipped("scenarios", &scenarios.skipped);
                 self.gateway.note_left_out(list, scenarios.skipped.len());
-                let listed = scenarios.items.iter().map(|scenario| scenario.id.clone()).collect();
+                let listed: BTreeSet<ScenarioId> =
+                    scenarios.items.iter().map(|scenario| scenario.id.clone()).collect();
                 let complete = scenarios.skipped.is_empty();
                 self.scenarios.observe(scenarios, &self.settings.scenarios, read, now);
                 self.judge_ghost_scenarios(&listed, complete, now);
                 let known = &self.scenarios;
-                let state = |id: &ScenarioId| known.get(id).map(|record| record.scenario.state.clone());
+                // What this list left out, it says nothing of, whatever an earlier one said.
+                let record = |id: &ScenarioId| known.get(id).filter(|_| listed.contains(id));
+                let state = |id: &ScenarioId| record(id).map(|record| record.scenario.state.clone());
                 let effects = self.commands.confirm(read, state, now);
                 let settled = self.settlements.observe(read, state);
                 self.perform(effects, now);
                 self.resolve(settled, now);
-                self.confirm_lockdowns(now);
+                self.confirm_lockdowns(&listed, now);
                 Ok(true)
             }
             (List::Events, Answer::Events(page)) => self.take_events(page, now),

@@ -3,7 +3,7 @@
 use verkada2mqtt::{
     bridge::Input,
     hass::Style,
-    model::{Answer, EventKind, Fault, JournalEvent, ScenarioState, Stage},
+    model::{Answer, EventKind, Fault, Inventory, JournalEvent, ScenarioState, Stage},
 };
 
 use super::{
@@ -385,6 +385,31 @@ fn an_alarm_stays_until_a_read_shows_the_lockdown_or_somebody_acknowledges() {
     let log = bench.take_log();
     assert_eq!(count(&log, "!bridge/lockdown_event confirmed"), 1, "activated by somebody else: {log:?}");
     assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("OFF"));
+}
+
+/// The vendor's list may leave a scenario out because it cannot be read: what an earlier list said of it is no proof.
+#[test]
+fn a_list_that_leaves_a_scenario_out_confirms_nothing_of_it() {
+    let mut bench = Bench::settled();
+    bench.auto = false;
+    bench.command("scenario/s-1", "ON");
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    // The last list showed it inactive, from before the activate.
+    bench.command("scenario/s-1", "OFF");
+    bench.answer("release s-1", Err(Fault::Unclear(trace())));
+    for _ in 0..2 {
+        bench.run(secs(2));
+        let left_out =
+            Inventory { items: Vec::new(), skipped: vec!["s-1 has a number for a name".to_owned()] };
+        bench.answer("scenarios", Ok(Answer::Scenarios(left_out)));
+    }
+    let log = bench.take_log();
+    assert_eq!(count(&log, "result release done"), 0, "{log:?}");
+    let whole = bench.scenarios.clone();
+    bench.run(secs(2));
+    bench.answer("scenarios", Ok(Answer::Scenarios(Inventory { items: whole, skipped: Vec::new() })));
+    let log = bench.take_log();
+    assert_eq!(count(&log, "result release done"), 1, "{log:?}");
 }
 
 #[test]
