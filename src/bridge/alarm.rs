@@ -14,7 +14,7 @@ use serde_json::json;
 use super::{Bridge, commands::Alarming, records::Draft, report::Origin, retained::Rank, view};
 use crate::{
     hass::{LOCKDOWN_NEWS, name, payload::Verb},
-    model::{Action, Now, Publication, Qos, Reason, ScenarioId, ScenarioState, Stage, Target},
+    model::{Action, Now, PastAlarm, Publication, Qos, Reason, ScenarioId, ScenarioState, Stage, Target},
 };
 
 /// How often the log repeats what was given up and nobody acknowledged.
@@ -50,6 +50,19 @@ impl Alarms {
         let raised: BTreeMap<_, _> =
             earlier.into_iter().map(|(id, alarm)| (id, Alarm { given_up: true, ..alarm })).collect();
         Self { repeat_at: (!raised.is_empty()).then_some(now.mono), raised, changed: false, count: 0 }
+    }
+
+    /// One that the journal knows of; the memory may have been written before it.
+    pub(super) fn recall(&mut self, alarm: PastAlarm, now: Now) {
+        if self.raised.len() >= MAX_RAISED {
+            return;
+        }
+        let PastAlarm { scenario, since, cause } = alarm;
+        self.raised.entry(scenario).or_insert_with(|| {
+            self.changed = true;
+            Alarm { since, cause, given_up: true }
+        });
+        self.repeat_at.get_or_insert(now.mono);
     }
 
     /// Raises it, or says the newest cause of one that is raised. Returns whether it is news: raised, or given up.

@@ -21,6 +21,9 @@ impl Bridge {
     /// Takes what the journal tells of earlier runs. To be called once, before any input.
     pub fn recall(&mut self, past: Past, now: Now) {
         self.journal_replaced = past.replaced;
+        for alarm in past.alarms {
+            self.alarms.recall(alarm, now);
+        }
         let newest = newest_of_each(&past.commands);
         for command in past.commands {
             self.ids.recall(&command, now);

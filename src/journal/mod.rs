@@ -147,7 +147,7 @@ fn begin(place: Option<&Place>, now: Timestamp) -> (Result<Store, Trouble>, Past
         }
         (opened, _) => opened,
     };
-    (opened, Past { commands: fold.finish(now), replaced })
+    (opened, Past { replaced, ..fold.finish(now) })
 }
 
 /// Sets aside what cannot be used; says so in a sentence.

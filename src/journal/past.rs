@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use super::chain::Entry;
-use crate::model::{Action, Outcome, PastCommand, PastEnd, Reason, Stage, Target};
+use crate::model::{
+    Action, Outcome, Past, PastAlarm, PastCommand, PastEnd, Reason, ScenarioId, Stage, Target,
+};
 
 /// How far back commands are told: as long as their ids count.
 pub(super) const SPAN: SignedDuration = SignedDuration::from_hours(24);
@@ -16,12 +18,18 @@ pub(super) struct Fold {
     commands: Vec<PastCommand>,
     /// Where in `commands` the newest command with an id is.
     newest: BTreeMap<String, usize>,
+    /// Alarms that are not over.
+    alarms: BTreeMap<ScenarioId, PastAlarm>,
 }
 
 impl Fold {
     /// Takes a record. What this version does not know is passed over.
     pub(super) fn add(&mut self, entry: Entry) {
         let (Some(stage), Ok(at)) = (stage(&entry.stage), entry.at.parse()) else { return };
+        if matches!(stage, Stage::Alarm | Stage::AlarmOver) {
+            self.add_alarm(stage, entry, at);
+            return;
+        }
         let Some(id) = &entry.command else { return };
         if stage == Stage::Accepted {
             if let Some(command) = accepted(&entry, id, at) {
@@ -46,11 +54,22 @@ impl Fold {
         }
     }
 
-    /// The commands received in the last 24 h, the oldest first. What a clock that was ahead wrote counts as well.
-    pub(super) fn finish(self, now: Timestamp) -> Vec<PastCommand> {
+    fn add_alarm(&mut self, stage: Stage, entry: Entry, at: Timestamp) {
+        let Some(Target::Scenario(scenario)) = entry.target.as_deref().and_then(target) else { return };
+        if stage == Stage::AlarmOver {
+            self.alarms.remove(&scenario);
+            return;
+        }
+        let since = self.alarms.get(&scenario).map_or(at, |alarm| alarm.since);
+        self.alarms.insert(scenario.clone(), PastAlarm { scenario, since, cause: entry.text });
+    }
+
+    /// The commands received in the last 24 h, the oldest first. What a clock that was ahead wrote counts as well. And the
+    /// alarms that are not over.
+    pub(super) fn finish(self, now: Timestamp) -> Past {
         let mut commands = self.commands;
         commands.retain(|command| now.duration_since(command.received_at) <= SPAN);
-        commands
+        Past { commands, alarms: self.alarms.into_values().collect(), replaced: None }
     }
 }
 
@@ -141,7 +160,7 @@ mod tests {
                 command.resolved
             )
         };
-        fold.finish(now()).into_iter().map(tell).collect()
+        fold.finish(now()).commands.into_iter().map(tell).collect()
     }
 
     #[test]
@@ -239,7 +258,27 @@ mod tests {
             end: None,
             resolved: false,
         };
-        assert_eq!(fold.finish(now()), [expected]);
+        assert_eq!(fold.finish(now()).commands, [expected]);
+    }
+
+    #[test]
+    fn an_alarm_lasts_until_it_is_over_and_tells_the_newest_cause() {
+        let mut fold = Fold::default();
+        for entry in entries(
+            "6 alarm a scenario/s-1 activate
+             5 alarm - scenario/s-2 activate
+             4 alarm a scenario/s-1 activate
+             3 alarm - scenario/s-3
+             2 alarm_over - scenario/s-2
+             1 alarm - door/d",
+        ) {
+            fold.add(entry);
+        }
+        let told = |alarm: PastAlarm| {
+            format!("{} {} {}", alarm.scenario, now().duration_since(alarm.since).as_hours(), alarm.cause)
+        };
+        let alarms: Vec<_> = fold.finish(now()).alarms.into_iter().map(told).collect();
+        assert_eq!(alarms, ["s-1 6 4 alarm a scenario/s-1 activate", "s-3 3 3 alarm - scenario/s-3"]);
     }
 
     #[test]

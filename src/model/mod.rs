@@ -29,7 +29,7 @@ pub use id::{ControllerId, DoorId, EventId, IdError, OrganisationId, ScenarioId,
 pub use message::{LinkEvent, Message, Protocol, Publication, Qos, Receipt};
 pub use person::{Person, Privacy};
 pub use push::Push;
-pub use record::{JournalEvent, Past, PastCommand, PastEnd, Record, RecordNumber, Stage};
+pub use record::{JournalEvent, Past, PastAlarm, PastCommand, PastEnd, Record, RecordNumber, Stage};
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;
 pub use token::TokenState;

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Action, Outcome, Reason, Target};
+use super::{Action, Outcome, Reason, ScenarioId, Target};
 
 /// Numbers the records of one run, from 1, in the order in which they are to be written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,11 +139,24 @@ pub struct PastEnd {
     pub text: String,
 }
 
+/// A lockdown of an earlier run that was asked for and not confirmed, and that nobody acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastAlarm {
+    /// The scenario.
+    pub scenario: ScenarioId,
+    /// Since when.
+    pub since: Timestamp,
+    /// A sentence for people.
+    pub cause: String,
+}
+
 /// What the journal tells a new run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
     /// The commands of the last 24 h that got an id, oldest first.
     pub commands: Vec<PastCommand>,
+    /// The alarms that were raised in the last 24 h and are not over, by scenario.
+    pub alarms: Vec<PastAlarm>,
     /// What earlier runs wrote is not known: the journal could not be used, and was set aside where that was possible. The
     /// sentence says what was wrong with it, and where it is now.
     pub replaced: Option<String>,

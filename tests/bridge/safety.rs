@@ -413,6 +413,23 @@ fn a_list_that_leaves_a_scenario_out_confirms_nothing_of_it() {
 }
 
 #[test]
+fn an_alarm_that_only_the_journal_knows_of_outlasts_a_crash() {
+    let mut bench = Bench::settled();
+    bench.command("scenario/s-1", "ON");
+    bench.answer("activate s-1", Err(Fault::Forbidden(trace())));
+    bench.take_log();
+    let past = bench.past(secs(1));
+    // The crash came before what is remembered was written.
+    let mut next = Bench::remembering(settings(Style::Device), bench.now, None);
+    next.bridge.recall(past, next.now);
+    next.join();
+    assert_eq!(next.held("bridge/lockdown_alarm").as_deref(), Some("ON"));
+    let attributes = next.held("bridge/lockdown_alarm_attributes").unwrap();
+    assert!(attributes.contains("\"given_up\":true"), "{attributes}");
+    next.take_log();
+}
+
+#[test]
 fn a_lockdown_that_the_gate_turns_away_is_told_to_everybody() {
     let mut bench = Bench::settled();
     bench.command_with("scenario/s-1", "ON", |message| message.retain = true);

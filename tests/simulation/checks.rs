@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
-use verkada2mqtt::model::{Call, CallId, Publication, Request};
+use verkada2mqtt::model::{Call, CallId, Past, Publication, Reason, Record, Request, Stage, Target};
 
 use crate::{
     DOORS, FICKLE, SCENARIOS, World,
@@ -32,8 +33,14 @@ pub(crate) struct Ledger {
     order: u64,
     /// The order of the newest accepted activate.
     last_activate: u64,
-    /// Which command each act is for, by run and call.
-    acts: BTreeMap<(u32, CallId), String>,
+    /// Which command each act is for, by run and call: its id, and its order, for an id that was lost may come again.
+    acts: BTreeMap<(u32, CallId), (String, u64)>,
+    /// Scenarios with a lockdown that was sent and lost with the run: nobody knows what is under way there.
+    pub(crate) disturbed: BTreeSet<String>,
+    /// Scenarios with an alarm that nobody confirmed or acknowledged.
+    raised: BTreeSet<String>,
+    /// Whether somebody acknowledges right now.
+    pub(crate) acknowledging: bool,
     spent: Vec<Instant>,
     /// Results that this run published.
     results: BTreeSet<String>,
@@ -45,47 +52,107 @@ pub(crate) struct Ledger {
 
 /// A command that was accepted.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Accepted {
     pub(crate) target: String,
     pub(crate) action: String,
     deadline: Instant,
-    at: Instant,
-    order: u64,
+    pub(crate) at: Instant,
+    pub(crate) order: u64,
     pub(crate) executed: u32,
     /// Whether it was told that it is not done yet.
     told: bool,
     /// When it was received, as its results say it.
-    received_at: Value,
-    /// As its results say it.
-    pub(crate) ended: Option<Value>,
+    received_at: String,
+    /// How it ended, as it is written down.
+    pub(crate) ended: Option<End>,
     /// Whether evidence settled it, or was waited for in vain.
     pub(crate) settled: bool,
-    /// Whether the gateway ended before its end was heard.
+    /// Whether the gateway ended before it was written down.
     pub(crate) lost: bool,
+    /// Whether it is durable that it was accepted, how often that it may be sent, and how it ended.
+    durable: bool,
+    intents: u32,
+    end_durable: bool,
+    /// How many requests for it were let go.
+    calls: u32,
+    /// Whether somebody acknowledged that it is not there.
+    acknowledged: bool,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub(crate) outcome: &'static str,
+    pub(crate) reason: Option<&'static str>,
+    pub(crate) at: Instant,
 }
 
 impl World {
-    /// The gateway ended, and with it all that it knew of commands.
+    /// The gateway ended, and with it all that it had not written down.
     pub(crate) fn forget_commands(&mut self) {
         let ledger = &mut self.ledger;
         ledger.received = 0;
-        ledger.current.clear();
-        ledger.results.clear();
         ledger.told.clear();
         ledger.spent.clear();
-        for accepted in ledger.accepted.values_mut().filter(|accepted| accepted.ended.is_none()) {
-            accepted.lost = true;
+        ledger.current.clear();
+        let mut newest: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+        let mut opened = None;
+        for (id, accepted) in &mut ledger.accepted {
+            if accepted.lost {
+                continue;
+            }
+            let drill = accepted.action == "drill";
+            if !accepted.durable || (drill && accepted.ended.is_none()) {
+                accepted.lost = true;
+                if accepted.action == "activate" && accepted.calls > 0 {
+                    ledger.disturbed.insert(accepted.target.clone());
+                } else if !drill && accepted.calls > 0 {
+                    opened = Some(id.clone());
+                }
+                continue;
+            }
+            if !accepted.end_durable {
+                // It was told and not written down: the next run tells again.
+                accepted.ended = None;
+                accepted.lost = drill;
+            }
+            let known = newest.entry(&accepted.target).or_default();
+            if !drill && known.0 < accepted.order {
+                *known = (accepted.order, id);
+            }
         }
-        self.people.forget();
+        let current = newest.into_iter().filter(|(_, (order, _))| *order > 0);
+        let current = current.map(|(target, (_, id))| (target.to_owned(), id.to_owned())).collect();
+        ledger.current = current;
+        self.must(opened.is_none(), || {
+            format!("{opened:?} was let go, and the next run knows nothing of it")
+        });
+        let scenarios: Vec<String> = self.ledger.raised.iter().cloned().collect();
+        for scenario in scenarios {
+            if !self.is_alarm_durable(&scenario) {
+                self.ledger.raised.remove(&scenario);
+            }
+        }
+    }
+
+    /// The next run counts what the last one left.
+    pub(crate) fn recall_commands(&mut self, past: &Past) {
+        let open = past.commands.iter().filter(|command| command.end.is_none());
+        self.ledger.received = u64::try_from(open.clone().count()).unwrap();
+        for command in open {
+            let known = self.ledger.accepted.get(&command.id).is_some_and(|known| !known.lost);
+            self.must(known, || format!("{command:?} is nowhere"));
+        }
     }
 
     pub(crate) fn check_step(&self) {
         self.check_books();
+        self.check_lockdowns();
         if self.broker.up {
             self.check_locks();
             self.check_availability();
             self.check_scenarios();
-            self.check_lockdowns();
         }
     }
 
@@ -137,6 +204,103 @@ impl World {
 
     // ---- commands ----
 
+    /// The core wants something to be written down.
+    pub(crate) fn take_record(&mut self, record: &Record) {
+        match (record.stage, &record.command, &record.target) {
+            (Stage::Accepted, Some(id), _) => self.accept(id, record),
+            (Stage::Ended, Some(id), _) => self.take_end(id, record),
+            (Stage::Alarm, _, Some(Target::Scenario(scenario))) => {
+                self.note(&format!("alarm for {scenario}: {}", record.text));
+                self.ledger.raised.insert(scenario.to_string());
+            }
+            (Stage::AlarmOver, _, Some(Target::Scenario(scenario))) => {
+                self.note(&format!("alarm for {scenario} is over: {}", record.text));
+                self.ledger.raised.remove(scenario.as_str());
+                let active = self.truth.scenarios.get(scenario.as_str()).and_then(|known| known.state);
+                let may = self.ledger.acknowledging || active == Some(true);
+                self.must(may, || format!("the alarm for {scenario} ends by itself"));
+            }
+            _ => {}
+        }
+    }
+
+    /// A record outlasts the run.
+    pub(crate) fn note_durable(&mut self, record: &Record) {
+        let Some(accepted) = record.command.as_ref().and_then(|id| self.ledger.accepted.get_mut(id)) else {
+            return;
+        };
+        match record.stage {
+            Stage::Accepted => accepted.durable = true,
+            Stage::Sending => accepted.intents += 1,
+            Stage::Ended => accepted.end_durable = true,
+            _ => {}
+        }
+    }
+
+    fn accept(&mut self, id: &str, record: &Record) {
+        let fed = self.ledger.fed.clone().filter(|fed| fed.id == id);
+        self.must(fed.as_ref().is_some_and(|fed| fed.may_run), || format!("{id} was accepted: {fed:?}"));
+        let known = self.ledger.accepted.get(id).filter(|known| !known.lost);
+        self.must(known.is_none(), || format!("{id} was accepted twice: {known:?}"));
+        let ledger = &mut self.ledger;
+        ledger.order += 1;
+        let Fed { target, deadline, .. } = fed.unwrap();
+        let action = record.action.unwrap().to_owned();
+        if action == "activate" {
+            ledger.last_activate = ledger.order;
+        }
+        if action != "drill" {
+            ledger.current.insert(target.clone(), id.to_owned());
+            ledger.disturbed.remove(&target);
+        }
+        let accepted = Accepted {
+            target,
+            action,
+            deadline,
+            at: self.now.mono,
+            order: ledger.order,
+            executed: 0,
+            told: false,
+            received_at: told_time(record.received_at.unwrap()),
+            ended: None,
+            settled: false,
+            lost: false,
+            durable: false,
+            intents: 0,
+            end_durable: false,
+            calls: 0,
+            acknowledged: false,
+        };
+        ledger.accepted.insert(id.to_owned(), accepted);
+    }
+
+    fn take_end(&mut self, id: &str, record: &Record) {
+        let accepted = &self.ledger.accepted[id];
+        self.must(accepted.ended.is_none() && !accepted.lost, || {
+            format!("{id} ended twice: {accepted:?}, then {record:?}")
+        });
+        let end = End {
+            outcome: record.outcome.unwrap().word(),
+            reason: record.reason.map(Reason::word),
+            at: self.now.mono,
+        };
+        let scenario = accepted.target.trim_start_matches("scenario/");
+        if end.outcome == "done" && ["activate", "release"].contains(&accepted.action.as_str()) {
+            let activate = accepted.action == "activate";
+            let times = if activate { &self.vendor.last_active } else { &self.vendor.last_inactive };
+            let is = self.vendor.active[scenario] == activate;
+            let was = times.get(scenario).is_some_and(|at| *at >= accepted.at);
+            self.must(is || was, || format!("{id} is called done, but never was"));
+        }
+        if accepted.action == "activate" && end.outcome != "done" && end.reason != Some("superseded") {
+            self.must(self.ledger.raised.contains(scenario), || {
+                format!("{id} did not happen, and there is no alarm: {end:?}")
+            });
+        }
+        self.ledger.accepted.get_mut(id).unwrap().ended = Some(end);
+    }
+
+    /// A result says what is written down.
     fn take_result(&mut self, text: &str) {
         let result: Value = serde_json::from_str(text).unwrap();
         let id = result["id"].as_str().unwrap_or_default().to_owned();
@@ -148,16 +312,17 @@ impl World {
             }
             return;
         }
-        let known = self.ledger.accepted.get(&id).filter(|known| !known.lost);
-        let same = known.is_some_and(|known| known.received_at == result["received_at"]);
-        if known.is_none() && outcome == "accepted" {
-            self.accept(&id, &result);
-        } else if same && outcome == "accepted" {
-            self.ledger.accepted.get_mut(&id).unwrap().told |= !result["reason"].is_null();
-        } else if same && !said {
-            self.take_end(&id, &result);
-        } else if let Some(known) = known.filter(|_| !same) {
+        let Some(known) = self.ledger.accepted.get_mut(&id).filter(|known| !known.lost) else { return };
+        let same = result["received_at"] == known.received_at.as_str();
+        if same && outcome == "accepted" {
+            known.told |= !result["reason"].is_null();
+        } else if same {
+            let known = &self.ledger.accepted[&id];
+            let fits = known.ended.as_ref().is_some_and(|end| end.outcome == outcome);
+            self.must(fits || said, || format!("{known:?} is told to be {result}"));
+        } else {
             // Another message under the same id.
+            let known = &self.ledger.accepted[&id];
             let repeats = known.action == result["action"].as_str().unwrap_or_default();
             let allowed: &[&str] = if repeats { &["merged", "refused"] } else { &["refused"] };
             self.must(allowed.contains(&outcome.as_str()), || {
@@ -166,53 +331,10 @@ impl World {
         }
     }
 
-    fn accept(&mut self, id: &str, result: &Value) {
-        let fed = self.ledger.fed.clone().filter(|fed| fed.id == id);
-        self.must(fed.as_ref().is_some_and(|fed| fed.may_run), || format!("{id} was accepted: {fed:?}"));
-        let ledger = &mut self.ledger;
-        ledger.order += 1;
-        let Fed { target, deadline, .. } = fed.unwrap();
-        let action = result["action"].as_str().unwrap().to_owned();
-        if action == "activate" {
-            ledger.last_activate = ledger.order;
-        }
-        if action != "drill" {
-            ledger.current.insert(target.clone(), id.to_owned());
-        }
-        let accepted = Accepted {
-            target,
-            action,
-            deadline,
-            at: self.now.mono,
-            order: ledger.order,
-            executed: 0,
-            told: false,
-            received_at: result["received_at"].clone(),
-            ended: None,
-            settled: false,
-            lost: false,
-        };
-        ledger.accepted.insert(id.to_owned(), accepted);
-    }
-
-    fn take_end(&mut self, id: &str, result: &Value) {
-        let accepted = &self.ledger.accepted[id];
-        self.must(accepted.ended.is_none(), || format!("{id} ended twice: {accepted:?}, then {result}"));
-        if result["outcome"] == "done" && ["activate", "release"].contains(&accepted.action.as_str()) {
-            let scenario = accepted.target.trim_start_matches("scenario/");
-            let activate = accepted.action == "activate";
-            let times = if activate { &self.vendor.last_active } else { &self.vendor.last_inactive };
-            let is = self.vendor.active[scenario] == activate;
-            let was = times.get(scenario).is_some_and(|at| *at >= accepted.at);
-            self.must(is || was, || format!("{id} is called done, but never was"));
-        }
-        self.ledger.accepted.get_mut(id).unwrap().ended = Some(result.clone());
-    }
-
     /// Evidence settled what had ended as unknown: once, and not against the truth.
     fn take_note(&mut self, id: &str, resolved: &str) {
         let accepted = &self.ledger.accepted[id];
-        let unknown = accepted.ended.as_ref().is_some_and(|end| end["outcome"] == "unknown");
+        let unknown = accepted.ended.as_ref().is_some_and(|end| end.outcome == "unknown");
         self.must(unknown && !accepted.settled, || format!("{id} was settled out of turn: {accepted:?}"));
         if resolved == "seen" && accepted.action == "release" {
             let scenario = accepted.target.trim_start_matches("scenario/");
@@ -255,28 +377,73 @@ impl World {
                 "an opening call of no turn".to_owned()
             });
             self.must(!self.gateway.stopping, || format!("{id} opens while the gateway stops"));
+            self.must(accepted.intents > accepted.calls, || {
+                format!("it is not durable that {id} may be sent: {accepted:?}")
+            });
+            self.must(!self.is_broken(), || format!("{id} opens while the journal is broken"));
         }
-        self.ledger.acts.insert((self.gateway.run, call.id), id.clone());
+        let order = accepted.order;
+        self.ledger.acts.insert((self.gateway.run, call.id), (id.clone(), order));
+        self.ledger.accepted.entry(id.clone()).and_modify(|accepted| accepted.calls += 1);
         Some(id)
     }
 
+    /// The adapter writes a call: nothing from before a lockdown opens any more.
+    pub(crate) fn check_written(&self, call: &Call) {
+        if call.opening.is_some() {
+            let (id, order) = &self.ledger.acts[&(self.gateway.run, call.id)];
+            self.must(*order > self.ledger.last_activate, || {
+                format!("{id} is written to the vendor after a later lockdown")
+            });
+        }
+    }
+
     pub(crate) fn count_execution(&mut self, run: u32, call: CallId) {
-        let id = self.ledger.acts[&(run, call)].clone();
+        let (id, order) = self.ledger.acts[&(run, call)].clone();
         let accepted = self.ledger.accepted.get_mut(&id).unwrap();
+        if accepted.order != order {
+            return;
+        }
         accepted.executed += 1;
         let (times, action) = (accepted.executed, accepted.action.clone());
         self.must(action == "activate" || times == 1, || format!("{id} was executed {times} times"));
     }
 
-    /// Somebody is told within a second that a lockdown is not there yet.
+    /// Somebody is told within a second that a lockdown is not there yet, and no alarm ends by itself.
     fn check_lockdowns(&self) {
-        let since = self.broker.since.unwrap();
+        let up = self.broker.since;
         for id in self.ledger.current.values() {
             let accepted = &self.ledger.accepted[id];
-            let waits = accepted.action == "activate" && accepted.ended.is_none();
-            let late = self.now.mono - accepted.at > TOLD_WITHIN && accepted.at >= since;
-            self.must(!(waits && late) || accepted.told, || format!("nobody is told of {id}: {accepted:?}"));
+            if accepted.action != "activate" || accepted.ended.is_some() {
+                continue;
+            }
+            let since = accepted.at.max(self.gateway.since);
+            if self.now.mono - since <= TOLD_WITHIN {
+                continue;
+            }
+            let scenario = accepted.target.trim_start_matches("scenario/");
+            let alarmed = self.ledger.raised.contains(scenario) || accepted.acknowledged;
+            self.must(alarmed, || format!("there is no alarm for {id}: {accepted:?}"));
+            self.must(accepted.told || up.is_none_or(|up| accepted.at < up), || {
+                format!("nobody is told of {id}: {accepted:?}")
+            });
         }
+        if up.is_some() && self.broker.is_own("bridge/lockdown_alarm") && !self.ledger.raised.is_empty() {
+            let shown = self.broker.shows("bridge/lockdown_alarm");
+            self.must(shown == Some("ON"), || format!("the alarm for {:?} is {shown:?}", self.ledger.raised));
+        }
+    }
+
+    /// Somebody acknowledges what is raised.
+    pub(crate) fn note_acknowledged(&mut self) {
+        let raised = &self.ledger.raised;
+        for accepted in self.ledger.accepted.values_mut().filter(|accepted| accepted.ended.is_none()) {
+            accepted.acknowledged |= raised.contains(accepted.target.trim_start_matches("scenario/"));
+        }
+    }
+
+    pub(crate) fn check_acknowledged(&self) {
+        self.must(self.ledger.raised.is_empty(), || format!("{:?} is acknowledged", self.ledger.raised));
     }
 
     pub(crate) fn check_budget(&mut self, call: &Call) {
@@ -370,4 +537,9 @@ impl World {
             }
         }
     }
+}
+
+/// A time as results tell it.
+fn told_time(at: Timestamp) -> String {
+    if at.subsec_nanosecond() == 0 { at.to_string() } else { format!("{at:.3}") }
 }

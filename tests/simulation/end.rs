@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{DOORS, FICKLE, SCENARIOS, SPEAKING, World, bench::secs, truth::word_of};
+use crate::{DOORS, FICKLE, SCENARIOS, SPEAKING, World, bench::secs, checks::Accepted, truth::word_of};
 
 impl World {
     pub(crate) fn judge_the_end(&mut self) {
@@ -35,19 +35,17 @@ impl World {
                 self.must(accepted.lost, || format!("{id} never ended: {accepted:?}"));
                 continue;
             };
-            let time = |member: &str| end[member].as_str().unwrap().parse::<Timestamp>().unwrap();
-            let lasted = time("finished_at").duration_since(time("received_at"));
-            let (outcome, reason) = (end["outcome"].as_str().unwrap(), end["reason"].as_str());
+            let lasted = end.at - accepted.at;
+            let (outcome, reason) = (end.outcome, end.reason);
             if accepted.action == "activate" {
                 let fine = match outcome {
                     "done" => true,
-                    "failed" | "unknown" if reason == Some("superseded") => true,
-                    "failed" | "unknown" if reason == Some("stopping") => true,
+                    "failed" | "unknown" if reason == Some("superseded") => self.is_superseded(accepted),
                     "failed" if ["unauthorized", "forbidden", "not_found"].contains(&reason.unwrap()) => true,
                     "failed" => lasted.as_secs() >= 120,
                     _ => false,
                 };
-                self.must(fine, || format!("{id} ended quietly: {end}"));
+                self.must(fine, || format!("{id} ended quietly: {accepted:?}"));
                 continue;
             }
             if accepted.action == "unlock" && outcome == "done" {
@@ -60,13 +58,19 @@ impl World {
         for scenario in &SCENARIOS[..2] {
             let Some(id) = self.ledger.current.get(&format!("scenario/{scenario}")) else { continue };
             let accepted = &self.ledger.accepted[id];
-            if accepted.ended.as_ref().is_some_and(|end| end["outcome"] == "done") {
+            let disturbed = self.ledger.disturbed.contains(&accepted.target);
+            if !disturbed && accepted.ended.as_ref().is_some_and(|end| end.outcome == "done") {
                 let wanted = accepted.action == "activate";
                 self.must(self.vendor.active[scenario] == wanted, || {
                     format!("the last accepted, {id}, does not win")
                 });
             }
         }
+    }
+
+    fn is_superseded(&self, by_whom: &Accepted) -> bool {
+        let newer = |other: &&Accepted| other.target == by_whom.target && other.order > by_whom.order;
+        self.ledger.accepted.values().filter(|other| other.action != "drill").any(|other| newer(&other))
     }
 
     /// All that locks told has reached the core.
@@ -93,6 +97,7 @@ impl World {
         self.holds("bridge/api/availability", "online");
         self.holds("bridge/problem", "None");
         self.holds("bridge/problem_active", "OFF");
+        self.holds("bridge/lockdown_alarm", "OFF");
         for id in SCENARIOS {
             self.holds(&format!("scenario/{id}/state"), word_of(Some(self.vendor.active[id])));
             self.holds(&format!("scenario/{id}/availability"), "online");

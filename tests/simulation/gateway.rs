@@ -1,11 +1,11 @@
 //! The program around the core: it crashes, stops and starts again with what it had written.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use verkada2mqtt::{
     bridge::{Bridge, DoorSettings, Input, Memory, Settings},
     hass::Style,
-    model::{CallId, JournalEvent, Now, Outcome, Request},
+    model::{CallId, Now, Outcome, Request},
 };
 
 use crate::{
@@ -24,6 +24,8 @@ pub(crate) struct Gateway {
     /// What the disk holds.
     memory: Option<Vec<u8>>,
     write_planned: bool,
+    /// When this run began.
+    pub(crate) since: Instant,
     /// Whether a crash ever came before all that was shown was written.
     pub(crate) forgot: bool,
     /// Calls of this run under way, with the command that each is for.
@@ -41,19 +43,11 @@ impl Gateway {
             stopping: false,
             memory: None,
             write_planned: false,
+            since: now.mono,
             forgot: false,
             calls: BTreeMap::new(),
             ended: BTreeMap::new(),
         }
-    }
-
-    /// The journal writes at once what it is given; returns whether that was anything.
-    pub(crate) fn write_records(&mut self, now: Now) -> bool {
-        let records = std::iter::from_fn(|| self.bridge.next_record());
-        let Some(last) = records.last() else { return false };
-        let event = JournalEvent::Written { number: last.number, head: String::new() };
-        self.bridge.handle(Input::Journal(event), now);
-        true
     }
 
     /// Whether what was written down before the last crash names a door or scenario.
@@ -101,7 +95,7 @@ impl World {
             self.broker.let_through(through, self.now.mono);
         }
         self.broker.lose(false);
-        self.end_run();
+        self.end_run(true);
     }
 
     pub(crate) fn stop(&mut self) {
@@ -130,6 +124,7 @@ impl World {
         self.gateway.stopping = false;
         self.gateway.bridge.abandon(self.now);
         self.must(self.gateway.bridge.is_idle(), || "a command outlives the gateway".to_owned());
+        self.take_records();
         while let Some(publication) = self.gateway.bridge.next_publication() {
             self.publish(publication);
         }
@@ -142,10 +137,12 @@ impl World {
         }
         self.write_memory(run);
         self.broker.lose(false);
-        self.end_run();
+        self.end_run(false);
     }
 
-    fn end_run(&mut self) {
+    fn end_run(&mut self, crash: bool) {
+        self.take_records();
+        self.close_disk(crash);
         let books = self.gateway.bridge.status(self.now).books;
         for outcome in OUTCOMES {
             *self.gateway.ended.entry(outcome).or_default() += books.ended(outcome);
@@ -153,6 +150,7 @@ impl World {
         self.gateway.down = true;
         self.gateway.stopping = false;
         self.gateway.write_planned = false;
+        self.break_off_calls();
         self.gateway.run += 1;
         self.gateway.calls.clear();
         self.forget_commands();
@@ -167,7 +165,12 @@ impl World {
         let seed = self.rng.bits();
         self.gateway.bridge = Bridge::new(decisions(), seed, self.now, memory);
         self.gateway.down = false;
+        self.gateway.since = self.now.mono;
         self.broker.own.clear();
+        let past = self.read_disk();
+        self.recall_commands(&past);
+        self.gateway.bridge.recall(past, self.now);
+        self.find_disk();
         let after = self.rng.between(ms(1), secs(3));
         self.plan(after, Happening::Connect);
         self.drain();

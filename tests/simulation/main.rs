@@ -4,7 +4,7 @@
 //!
 //! `SEED=n` runs one seed, `SEEDS=n` that many; a failure prints its seed. The files go by what each part knows:
 //! `vendor` what is, `people` who does what, `broker` what got through, `gateway` how the program comes and goes,
-//! `truth` what can be known, `checks` and `end` what must hold.
+//! `disk` what outlasts it, `truth` what can be known, `checks` and `end` what must hold.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a world names what matters to it")]
@@ -14,6 +14,7 @@
 mod bench;
 mod broker;
 mod checks;
+mod disk;
 mod end;
 mod gateway;
 mod people;
@@ -39,6 +40,7 @@ use self::{
     bench::{OUTCOMES, later, ms, start},
     broker::Broker,
     checks::Ledger,
+    disk::Disk,
     gateway::Gateway,
     people::{Fed, People},
     truth::Truth,
@@ -62,6 +64,8 @@ const BUSY: Duration = Duration::from_secs(150);
 const QUIET: Duration = Duration::from_mins(5);
 /// The same where events come so late that only the reading of the last hours finds them.
 const LONG_QUIET: Duration = Duration::from_mins(13);
+/// When in a quiet world the last alarms are acknowledged: every lockdown has ended by then.
+const ACKNOWLEDGED_AFTER: Duration = Duration::from_secs(200);
 /// How long a door that never told of being closed is believed to stand open.
 const OPEN_BELIEVED: Duration = Duration::from_mins(1);
 /// Wakes of the core in one second beyond which it spins.
@@ -83,6 +87,8 @@ enum Happening {
     Command,
     /// A message that waits in a run of the gateway is handled.
     Deliver(u32, Message, Fed),
+    /// The adapter of a run is about to write a call.
+    Hand(u32, Call, Fate, Duration),
     /// The vendor carries a call of a run out, or not.
     Execute(u32, Call, Fate, Duration),
     Reply(u32, CallId, Result<Answer, Fault>),
@@ -100,6 +106,13 @@ enum Happening {
     Roster,
     /// What the gateway remembers reaches the disk.
     Write(u32),
+    /// Records of a run reach the disk.
+    Sync(u32),
+    /// The journal cannot be written, until it can again.
+    Break,
+    Mend,
+    /// Somebody acknowledges that a lockdown is not there.
+    Acknowledge,
     Crash,
     Stop,
     /// The grace of a stop is over.
@@ -116,6 +129,7 @@ struct World {
     sequence: u64,
     quiet: bool,
     gateway: Gateway,
+    disk: Disk,
     vendor: Vendor,
     broker: Broker,
     people: People,
@@ -137,6 +151,7 @@ impl World {
             sequence: 0,
             quiet: false,
             gateway: Gateway::first(seed, now),
+            disk: Disk::default(),
             vendor: Vendor::new(seed, now),
             broker: Broker::default(),
             people: People::default(),
@@ -154,6 +169,8 @@ impl World {
             (15_000, Happening::Unproven),
             (30_000, Happening::Birth),
             (40_000, Happening::Roster),
+            (90_000, Happening::Break),
+            (60_000, Happening::Acknowledge),
             (150_000, Happening::Crash),
             (180_000, Happening::Stop),
         ] {
@@ -211,6 +228,8 @@ impl World {
             self.plan(ms(1), Happening::Proven);
         }
         self.broker.stalled = false;
+        self.plan(ms(1), Happening::Mend);
+        self.plan(ACKNOWLEDGED_AFTER, Happening::Acknowledge);
         self.run_until(self.begin + BUSY + quiet);
         self.judge_the_end();
     }
@@ -255,6 +274,7 @@ impl World {
                 self.again(50, 4_000, Happening::Command);
             }
             Happening::Deliver(run, message, fed) => self.deliver(run, message, fed),
+            Happening::Hand(run, call, fate, trip) => self.hand(run, call, fate, trip),
             Happening::Execute(run, call, fate, rest) => self.execute(run, &call, fate, rest),
             Happening::Reply(run, id, result) => self.reply(run, id, result),
             Happening::Relock(id) => self.relock(id),
@@ -287,6 +307,16 @@ impl World {
             | Happening::Unproven
             | Happening::Birth => self.happen_on_the_link(&happening),
             Happening::Write(run) => self.write_memory(run),
+            Happening::Sync(run) => self.sync(run),
+            Happening::Break => {
+                self.break_disk();
+                self.again(20_000, 90_000, Happening::Break);
+            }
+            Happening::Mend => self.mend_disk(),
+            Happening::Acknowledge => {
+                self.acknowledge();
+                self.again(20_000, 90_000, Happening::Acknowledge);
+            }
             Happening::Crash => {
                 self.crash();
                 self.again(40_000, 150_000, Happening::Crash);
@@ -324,21 +354,22 @@ impl World {
     /// Takes from the core what it wants to happen, and looks at it.
     fn drain(&mut self) {
         loop {
+            self.take_records();
             let mut calls = 0;
             while let Some(publication) = self.gateway.bridge.next_publication() {
                 self.publish(publication);
             }
             while let Some(call) = self.gateway.bridge.next_call(self.now) {
+                self.take_records();
                 calls += 1;
                 self.call(call);
-            }
-            if self.gateway.write_records(self.now) {
-                calls += 1;
             }
             if calls == 0 {
                 break;
             }
         }
+        self.take_records();
+        self.plan_sync();
         self.let_through();
         self.plan_write();
         self.check_step();

@@ -1,6 +1,9 @@
 //! People: some command over MQTT, some walk through doors.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use verkada2mqtt::model::{EventKind, LinkEvent, Message};
@@ -10,18 +13,15 @@ use crate::{
     bench::{ms, secs},
 };
 
+/// So many of the last ids may be used again.
+const REUSED: usize = 30;
+
 /// What those who command know of what they sent.
 #[derive(Debug, Default)]
 pub(crate) struct People {
-    /// Ids that were used in the present run of the gateway: it forgets them at its end.
-    ids: Vec<String>,
+    /// The last ids that were used.
+    ids: VecDeque<String>,
     sent: u64,
-}
-
-impl People {
-    pub(crate) fn forget(&mut self) {
-        self.ids.clear();
-    }
 }
 
 /// A command on its way to the core.
@@ -46,14 +46,20 @@ impl World {
         let age = if self.rng.one_in(8) { self.rng.between(ms(0), secs(5)) } else { ms(self.rng.below(200)) };
         let issued_age = if self.rng.one_in(6) { self.rng.between(ms(0), secs(14)) } else { age };
         let waited = if self.rng.one_in(10) { self.rng.between(ms(0), secs(12)) } else { Duration::ZERO };
-        let id = if self.rng.one_in(8) && !self.people.ids.is_empty() {
-            let ids = self.people.ids.clone();
+        let id = if word != "DRILL" && self.rng.one_in(6) && !self.people.ids.is_empty() {
+            let ids = self.people.ids.make_contiguous().to_vec();
             self.pick(&ids)
         } else {
             self.people.sent += 1;
             format!("c-{}", self.people.sent)
         };
-        self.people.ids.push(id.clone());
+        // What a drill was is forgotten with the run.
+        if word != "DRILL" {
+            self.people.ids.push_back(id.clone());
+            if self.people.ids.len() > REUSED {
+                self.people.ids.pop_front();
+            }
+        }
         let stamped = self.rng.one_in(2);
         let issued = self.now.utc - issued_age;
         let payload = if word == "nonsense" {
@@ -85,6 +91,19 @@ impl World {
         self.ledger.fed = Some(fed);
         self.link(LinkEvent::Message(message));
         self.ledger.fed = None;
+    }
+
+    pub(crate) fn acknowledge(&mut self) {
+        if !self.broker.up {
+            return;
+        }
+        let topic = "verkada/bridge/acknowledge/set".to_owned();
+        let message = self.message(topic, "PRESS", Duration::ZERO);
+        self.ledger.acknowledging = true;
+        self.note_acknowledged();
+        self.link(LinkEvent::Message(message));
+        self.ledger.acknowledging = false;
+        self.check_acknowledged();
     }
 
     /// Somebody does something at a door.

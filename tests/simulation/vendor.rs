@@ -107,8 +107,40 @@ impl World {
         self.note(&format!("> {what} ({:?}), fate {fate:?}", call.id));
         let slow = !self.quiet && self.rng.one_in(15);
         let trip = if slow { self.rng.between(secs(1), secs(8)) } else { self.rng.between(ms(5), ms(300)) };
+        // A connection may have to be made first.
+        let held = if self.quiet || !self.rng.one_in(6) { Duration::ZERO } else { ms(self.rng.below(1_500)) };
         let run = self.gateway.run;
+        self.plan(held, Happening::Hand(run, call, fate, trip));
+    }
+
+    /// The adapter writes a call, unless its time or its turn is over.
+    pub(crate) fn hand(&mut self, run: u32, call: Call, fate: Fate, trip: Duration) {
+        if run != self.gateway.run || self.gateway.down {
+            return;
+        }
+        let overtaken = call.opening.is_some_and(|turn| turn != self.gateway.bridge.turn());
+        if overtaken || call.send_before <= self.now.mono {
+            self.note(&format!("{:?} is not written", call.id));
+            self.reply(run, call.id, Err(Fault::NotSent(trace())));
+            return;
+        }
+        self.check_written(&call);
         self.plan(trip, Happening::Execute(run, call, fate, trip));
+    }
+
+    /// The gateway is gone: what it had written reached the vendor, or did not.
+    pub(crate) fn break_off_calls(&mut self) {
+        let run = self.gateway.run;
+        let written = self
+            .agenda
+            .extract_if(.., |_, happening| matches!(happening, Happening::Execute(of, ..) if *of == run));
+        for (_, happening) in written.collect::<Vec<_>>() {
+            if let Happening::Execute(run, call, fate, rest) = happening
+                && self.rng.one_in(2)
+            {
+                self.execute(run, &call, fate, rest);
+            }
+        }
     }
 
     fn fate(&mut self, request: &Request) -> Fate {

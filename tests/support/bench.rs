@@ -16,9 +16,9 @@ use verkada2mqtt::{
     hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
         AccessEvent, Action, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
-        JournalEvent, Level, LinkEvent, Message, Now, Outcome, Past, PastCommand, PastEnd, Protocol,
-        Publication, Qos, Reason, Record, Reply, Request, Scenario, ScenarioState, Site, Stage, Trace,
-        Unlocked,
+        JournalEvent, Level, LinkEvent, Message, Now, Outcome, Past, PastAlarm, PastCommand, PastEnd,
+        Protocol, Publication, Qos, Reason, Record, Reply, Request, Scenario, ScenarioId, ScenarioState,
+        Site, Stage, Target, Trace, Unlocked,
     },
 };
 
@@ -177,6 +177,59 @@ fn check_explained(result: &Value) {
     let outcomes = reason.explanation().outcomes;
     let told = outcomes.iter().any(|outcome| result["outcome"] == outcome.word());
     assert!(told || result["finished_at"].is_null(), "{result}");
+}
+
+/// What the journal tells a run that begins now, where these records are durable.
+pub(crate) fn past_of(records: &[Record], now: Timestamp) -> Past {
+    let mut commands: Vec<PastCommand> = Vec::new();
+    let mut alarms: BTreeMap<ScenarioId, PastAlarm> = BTreeMap::new();
+    for record in records {
+        if let (Stage::Alarm, Some(Target::Scenario(scenario))) = (record.stage, &record.target) {
+            let (scenario, since, cause) = (scenario.clone(), record.at, record.text.clone());
+            alarms.insert(scenario.clone(), PastAlarm { scenario, since, cause });
+        }
+        if let (Stage::AlarmOver, Some(Target::Scenario(scenario))) = (record.stage, &record.target) {
+            alarms.remove(scenario);
+        }
+        let Some(id) = &record.command else { continue };
+        if record.stage == Stage::Accepted {
+            // A drill is nothing to come back to.
+            let action = Action::ALL.into_iter().find(|action| Some(action.word()) == record.action);
+            commands.extend(action.map(|action| PastCommand {
+                id: id.clone(),
+                target: record.target.clone().unwrap(),
+                action,
+                by: record.by.clone(),
+                received_at: record.received_at.unwrap(),
+                sending: None,
+                end: None,
+                resolved: false,
+            }));
+            continue;
+        }
+        let Some(command) = commands.iter_mut().rev().find(|command| command.id == *id) else { continue };
+        match record.stage {
+            Stage::Sending => command.sending = Some(record.at),
+            Stage::Ended => {
+                command.end = Some(PastEnd {
+                    at: record.at,
+                    outcome: record.outcome.unwrap(),
+                    reason: record.reason,
+                    text: record.text.clone(),
+                });
+            }
+            Stage::Resolved => command.resolved = true,
+            Stage::Accepted
+            | Stage::Refused
+            | Stage::Answered
+            | Stage::ReadBack
+            | Stage::Alarm
+            | Stage::AlarmOver => {}
+        }
+    }
+    let day = jiff::SignedDuration::from_hours(24);
+    commands.retain(|command| now.duration_since(command.received_at) <= day);
+    Past { commands, alarms: alarms.into_values().collect(), replaced: None }
 }
 
 /// Whether a topic tells how the gateway itself is, and nothing of doors, scenarios and links.
@@ -347,41 +400,7 @@ impl Bench {
 
     /// What the journal would tell a run that begins `by` later.
     pub(crate) fn past(&self, by: Duration) -> Past {
-        let mut commands: Vec<PastCommand> = Vec::new();
-        let since = later(self.now, by).utc - jiff::SignedDuration::from_hours(24);
-        for record in &self.records {
-            let Some(id) = record.command.clone().filter(|_| record.at >= since) else { continue };
-            let known = commands.iter_mut().find(|command| command.id == id);
-            match (record.stage, known) {
-                (Stage::Accepted, None) => commands.push(PastCommand {
-                    id,
-                    target: record.target.clone().unwrap(),
-                    action: match record.action.unwrap() {
-                        "unlock" => Action::Unlock,
-                        "activate" => Action::Activate,
-                        "release" => Action::Release,
-                        other => panic!("{other} is no action"),
-                    },
-                    by: record.by.clone(),
-                    received_at: record.received_at.unwrap(),
-                    sending: None,
-                    end: None,
-                    resolved: false,
-                }),
-                (Stage::Sending, Some(command)) => command.sending = Some(record.at),
-                (Stage::Ended, Some(command)) => {
-                    command.end = Some(PastEnd {
-                        at: record.at,
-                        outcome: record.outcome.unwrap(),
-                        reason: record.reason,
-                        text: record.text.clone(),
-                    });
-                }
-                (Stage::Resolved, Some(command)) => command.resolved = true,
-                _ => {}
-            }
-        }
-        Past { commands, replaced: None }
+        past_of(&self.records, later(self.now, by).utc)
     }
 
     /// As [`Bench::restart`], with what the journal tells.
