@@ -57,7 +57,9 @@ impl Copies {
     pub(super) fn is_copy(&mut self, line: Line, message: &Message, kept: bool) -> bool {
         let now = message.received_at;
         self.0.retain(|heard| now.saturating_duration_since(heard.at) < KEPT);
-        let window = if kept { KEPT } else { LIVE };
+        // After a stall as much as the heartbeats say: no copy came before the message was published.
+        let age = message.echo_sent_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        let window = if kept { KEPT } else { LIVE.max(age) };
         let digest = digest(message);
         let copy = self.0.iter().position(|heard| {
             heard.line != line && heard.digest == digest && now.saturating_duration_since(heard.at) < window

@@ -74,6 +74,40 @@ fn a_lockdown_is_executed_once_whichever_connection_brings_it_first() {
 }
 
 #[test]
+fn a_copy_that_a_stall_held_up_is_known_however_long_that_lasted() {
+    for main_first in [true, false] {
+        let mut bench = Bench::settled();
+        join(&mut bench);
+        let stalled = bench.now.mono;
+        bench.run(secs(1));
+        let message = bench.message("verkada/scenario/s-1/set", "ON");
+        let mut copy = message.clone();
+        bench.count_command();
+        let input = |main: bool, message| {
+            if main {
+                Input::Link(LinkEvent::Message(message))
+            } else {
+                Input::Securing(LinkEvent::Message(message))
+            }
+        };
+        bench.input(input(main_first, message));
+        assert_eq!(sent(&mut bench), 1);
+        active(&mut bench, true);
+        bench.answer("activate s-1", Ok(Answer::Taken));
+        bench.run(secs(1));
+        bench.command("scenario/s-1", r#"{"action":"OFF","id":"x"}"#);
+        active(&mut bench, false);
+        bench.answer("release s-1", Ok(Answer::Taken));
+        bench.run(secs(20));
+        bench.take_log();
+        copy.received_at = bench.now.mono;
+        copy.echo_sent_at = Some(stalled);
+        bench.input(input(!main_first, copy));
+        bench.expect(&[]);
+    }
+}
+
+#[test]
 fn a_lockdown_comes_through_while_the_main_connection_is_cut() {
     let mut bench = Bench::settled();
     join(&mut bench);

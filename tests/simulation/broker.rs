@@ -97,7 +97,7 @@ impl World {
             }
             _ => {
                 if self.broker.up {
-                    let message = self.message("homeassistant/status".to_owned(), "online", Duration::ZERO);
+                    let message = self.message("homeassistant/status".to_owned(), "online");
                     self.link(LinkEvent::Message(message));
                 }
                 self.again(20_000, 90_000, Happening::Birth);
@@ -142,11 +142,21 @@ impl World {
         self.plan(after, Happening::Proven);
     }
 
-    /// A message that was published `age` ago. Its heartbeat bound is honest: the newest full second of the session
-    /// before it was published.
-    pub(crate) fn message(&self, topic: String, payload: &str, age: Duration) -> Message {
-        let since = self.broker.since.unwrap_or(self.now.mono);
-        let published = self.now.mono.checked_sub(age).unwrap();
+    /// A message that was published just now, on the main connection.
+    pub(crate) fn message(&self, topic: String, payload: &str) -> Message {
+        self.message_in(self.broker.since, topic, payload, self.now.mono)
+    }
+
+    /// A message that arrives now in a session that began then. Its heartbeat bound is honest: the newest full second of
+    /// the session before it was published.
+    pub(crate) fn message_in(
+        &self,
+        since: Option<Instant>,
+        topic: String,
+        payload: &str,
+        published: Instant,
+    ) -> Message {
+        let since = since.unwrap_or(self.now.mono);
         let echo = published.checked_duration_since(since).map(|d| since + secs(d.as_secs()));
         Message {
             topic,

@@ -143,6 +143,7 @@ impl World {
     fn end_run(&mut self, crash: bool) {
         self.take_records();
         self.close_disk(crash);
+        self.lose_securing(crash);
         let books = self.gateway.bridge.status(self.now).books;
         for outcome in OUTCOMES {
             *self.gateway.ended.entry(outcome).or_default() += books.ended(outcome);
@@ -171,8 +172,10 @@ impl World {
         self.recall_commands(&past);
         self.gateway.bridge.recall(past, self.now);
         self.find_disk();
-        let after = self.rng.between(ms(1), secs(3));
-        self.plan(after, Happening::Connect);
+        for happening in [Happening::Connect, Happening::SecuringConnect] {
+            let after = self.rng.between(ms(1), secs(3));
+            self.plan(after, happening);
+        }
         self.drain();
     }
 }

@@ -3,7 +3,7 @@
 //! phase, after which what is shown must be what is.
 //!
 //! `SEED=n` runs one seed, `SEEDS=n` that many; a failure prints its seed. The files go by what each part knows:
-//! `vendor` what is, `people` who does what, `broker` what got through, `gateway` how the program comes and goes,
+//! `vendor` what is, `people` who does what, `broker` and `securing` what got through, `gateway` how the program comes and goes,
 //! `disk` what outlasts it, `truth` what can be known, `checks` and `end` what must hold.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -18,6 +18,7 @@ mod disk;
 mod end;
 mod gateway;
 mod people;
+mod securing;
 mod truth;
 mod vendor;
 
@@ -43,6 +44,7 @@ use self::{
     disk::Disk,
     gateway::Gateway,
     people::{Fed, People},
+    securing::Securing,
     truth::Truth,
     vendor::{Fate, Vendor},
 };
@@ -104,6 +106,12 @@ enum Happening {
     Unproven,
     Birth,
     Roster,
+    SecuringCut,
+    SecuringConnect,
+    SecuringProven,
+    SecuringUnproven,
+    /// The securing connection brings a message.
+    DeliverSecuring(Fed),
     /// What the gateway remembers reaches the disk.
     Write(u32),
     /// Records of a run reach the disk.
@@ -132,6 +140,7 @@ struct World {
     disk: Disk,
     vendor: Vendor,
     broker: Broker,
+    securing: Securing,
     people: People,
     truth: Truth,
     ledger: Ledger,
@@ -154,6 +163,7 @@ impl World {
             disk: Disk::default(),
             vendor: Vendor::new(seed, now),
             broker: Broker::default(),
+            securing: Securing::default(),
             people: People::default(),
             truth: Truth::new(seed, now),
             ledger: Ledger::default(),
@@ -161,11 +171,14 @@ impl World {
             publications: 0,
         };
         world.plan(ms(1), Happening::Connect);
+        world.plan(ms(2), Happening::SecuringConnect);
         for (first, happening) in [
             (3_000, Happening::Command),
             (2_000, Happening::Person),
             (9_000, Happening::Elsewhere),
             (20_000, Happening::Cut),
+            (20_000, Happening::SecuringCut),
+            (25_000, Happening::SecuringUnproven),
             (15_000, Happening::Unproven),
             (30_000, Happening::Birth),
             (40_000, Happening::Roster),
@@ -228,6 +241,8 @@ impl World {
             self.plan(ms(1), Happening::Proven);
         }
         self.broker.stalled = false;
+        self.plan(ms(1), Happening::SecuringConnect);
+        self.plan(ms(2), Happening::SecuringProven);
         self.plan(ms(1), Happening::Mend);
         self.plan(ACKNOWLEDGED_AFTER, Happening::Acknowledge);
         self.run_until(self.begin + BUSY + quiet);
@@ -306,6 +321,11 @@ impl World {
             | Happening::Proven
             | Happening::Unproven
             | Happening::Birth => self.happen_on_the_link(&happening),
+            Happening::SecuringCut
+            | Happening::SecuringConnect
+            | Happening::SecuringProven
+            | Happening::SecuringUnproven => self.happen_on_the_securing_link(happening),
+            Happening::DeliverSecuring(fed) => self.deliver_securing(fed),
             Happening::Write(run) => self.write_memory(run),
             Happening::Sync(run) => self.sync(run),
             Happening::Break => {
@@ -369,6 +389,7 @@ impl World {
             }
         }
         self.take_records();
+        self.take_receipts();
         self.plan_sync();
         self.let_through();
         self.plan_write();

@@ -187,6 +187,27 @@ struct Link {
     unproven_since: Option<Instant>,
 }
 
+impl Link {
+    fn hear(&mut self, event: &LinkEvent, now: Now) {
+        match event {
+            LinkEvent::Up { .. } | LinkEvent::Resumed { .. } => *self = Self { up: true, ..Self::default() },
+            LinkEvent::Down(_) => *self = Self::default(),
+            LinkEvent::Proven => *self = Self { up: true, proven: true, unproven_since: None },
+            LinkEvent::Unproven(_) => {
+                if std::mem::take(&mut self.proven) {
+                    self.unproven_since = Some(now.mono);
+                }
+            }
+            LinkEvent::Message(_) | LinkEvent::Waiting(..) => {}
+        }
+    }
+
+    fn is_commandable(&self, now: Now) -> bool {
+        let waits = self.unproven_since.is_some_and(|since| now.mono - since <= UNPROVEN_LASTS);
+        self.up && (self.proven || waits)
+    }
+}
+
 /// All that the present run of the gateway can know.
 #[derive(Debug)]
 pub(crate) struct Truth {
@@ -204,6 +225,7 @@ pub(crate) struct Truth {
     pub(crate) door_roster: Roster,
     pub(crate) scenario_roster: Roster,
     link: Link,
+    securing: Link,
 }
 
 impl Truth {
@@ -221,6 +243,7 @@ impl Truth {
             door_roster: Roster::default(),
             scenario_roster: Roster::default(),
             link: Link::default(),
+            securing: Link::default(),
         }
     }
 
@@ -232,6 +255,7 @@ impl Truth {
         (self.door_list, self.scenario_list, self.event_list) = Default::default();
         self.walks.clear();
         self.link = Link::default();
+        self.securing = Link::default();
         for roster in [&mut self.door_roster, &mut self.scenario_roster] {
             roster.missing.clear();
             roster.decided.append(&mut roster.removable.clone());
@@ -241,17 +265,11 @@ impl Truth {
     // ---- what comes in ----
 
     pub(crate) fn hear(&mut self, event: &LinkEvent, now: Now) {
-        match event {
-            LinkEvent::Up { .. } => self.link = Link { up: true, ..Link::default() },
-            LinkEvent::Down(_) => self.link = Link::default(),
-            LinkEvent::Proven => self.link = Link { up: true, proven: true, unproven_since: None },
-            LinkEvent::Unproven(_) => {
-                if std::mem::take(&mut self.link.proven) {
-                    self.link.unproven_since = Some(now.mono);
-                }
-            }
-            LinkEvent::Message(_) | LinkEvent::Waiting(..) | LinkEvent::Resumed { .. } => {}
-        }
+        self.link.hear(event, now);
+    }
+
+    pub(crate) fn hear_securing(&mut self, event: &LinkEvent, now: Now) {
+        self.securing.hear(event, now);
     }
 
     /// An activate or release is sent.
@@ -427,7 +445,7 @@ impl Truth {
     /// Why a door must not be shown as available now.
     pub(crate) fn speaks_against_door(&self, id: &str, now: Now) -> Option<&'static str> {
         let events = &self.event_list;
-        if !self.is_commandable(now) {
+        if !self.link.is_commandable(now) {
             Some("no command would arrive")
         } else if !self.door_list.is_fresh(DOORS_LAST, now) {
             Some("the list of doors is stale")
@@ -442,18 +460,13 @@ impl Truth {
 
     /// Why a scenario must not be shown as available now.
     pub(crate) fn speaks_against_scenario(&self, now: Now) -> Option<&'static str> {
-        if !self.is_commandable(now) {
+        if !self.link.is_commandable(now) && !self.securing.is_commandable(now) {
             Some("no command would arrive")
         } else if !self.scenario_list.is_fresh(SCENARIOS_LAST, now) {
             Some("the list of scenarios is stale")
         } else {
             None
         }
-    }
-
-    fn is_commandable(&self, now: Now) -> bool {
-        let waits = self.link.unproven_since.is_some_and(|since| now.mono - since <= UNPROVEN_LASTS);
-        self.link.up && (self.link.proven || waits)
     }
 
     /// Whether the controller of a door was last heard of being out of reach.
