@@ -43,6 +43,8 @@ fn digest(message: &Message) -> [u8; 32] {
         context.update(&part.len().to_le_bytes());
         context.update(part);
     }
+    // What is retained is never executed, and must not stand for what was published live.
+    context.update(&[u8::from(message.retain)]);
     let mut bytes = [0; 32];
     bytes.copy_from_slice(context.finish().as_ref());
     bytes

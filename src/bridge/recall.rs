@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 use super::{
     Bridge,
@@ -25,7 +25,7 @@ impl Bridge {
             self.alarms.recall(alarm, now);
         }
         let newest = newest_of_each(&past.commands);
-        for command in past.commands {
+        for (place, command) in past.commands.into_iter().enumerate() {
             self.ids.recall(&command, now);
             if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
                 let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
@@ -35,21 +35,20 @@ impl Bridge {
             }
             match &command.end {
                 Some(end) => self.ids.note(&end_of_past(&command, end)),
-                None => self.end_past(&command, &newest, now),
+                None => self.end_past(&command, newest_place(&newest, &command.target) > Some(place), now),
             }
         }
         self.settle(now);
     }
 
     /// A command that was under way when an earlier run ended.
-    fn end_past(&mut self, command: &PastCommand, newest: &BTreeMap<ScenarioId, Timestamp>, now: Now) {
+    fn end_past(&mut self, command: &PastCommand, superseded: bool, now: Now) {
         self.books.receive();
         let origin = origin_of(command);
         let end = |outcome, reason, text: &str| {
             Report::end(&origin, outcome, Some(reason), text.to_owned(), now.utc)
         };
         if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
-            let superseded = newest.get(scenario).is_some_and(|at| *at > command.received_at);
             let young = now.utc.duration_since(command.received_at) < RESUMED_FOR;
             if superseded {
                 let text = "a newer command for the scenario took its place";
@@ -77,16 +76,22 @@ impl Bridge {
     }
 }
 
-/// When the newest command for each scenario was received.
-fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<ScenarioId, Timestamp> {
+/// Where the newest command for each scenario stands. Times do not tell: the clock may have been set between two commands.
+fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<ScenarioId, usize> {
     let mut newest = BTreeMap::new();
-    for command in commands {
+    for (place, command) in commands.iter().enumerate() {
         if let Target::Scenario(id) = &command.target {
-            let at = newest.entry(id.clone()).or_insert(command.received_at);
-            *at = command.received_at.max(*at);
+            newest.insert(id.clone(), place);
         }
     }
     newest
+}
+
+fn newest_place(newest: &BTreeMap<ScenarioId, usize>, target: &Target) -> Option<usize> {
+    match target {
+        Target::Scenario(id) => newest.get(id).copied(),
+        Target::Door(_) => None,
+    }
 }
 
 fn origin_of(command: &PastCommand) -> Origin {

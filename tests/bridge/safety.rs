@@ -270,6 +270,22 @@ fn a_lockdown_is_taken_up_after_a_crash_unless_it_is_old_or_overtaken() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_makes_no_earlier_command_the_newest() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| active(bench, true));
+    bench.command("scenario/s-1", "OFF");
+    active(&mut bench, false);
+    bench.answer("release s-1", Ok(Answer::Taken));
+    bench.run(secs(2));
+    bench.now.utc -= secs(3_600);
+    bench.command("scenario/s-1", r#"{"action":"ON","id":"x"}"#);
+    bench.take_log();
+    bench.restart_with_journal(settings(Style::Device), secs(5));
+    bench.join();
+    bench.run(secs(3));
+    assert_eq!(count(&bench.take_log(), ">activate s-1"), 1, "it is taken up again");
+}
+
+#[test]
 fn a_lockdown_under_way_at_a_stop_is_left_to_the_next_start_and_told() {
     let mut bench = Bench::settled();
     bench.command("scenario/s-1", r#"{"action":"ON","id":"x"}"#);

@@ -108,6 +108,18 @@ fn a_copy_that_a_stall_held_up_is_known_however_long_that_lasted() {
 }
 
 #[test]
+fn a_retained_message_does_not_stand_for_a_live_one() {
+    let mut bench = Bench::settled();
+    bench.command_with("scenario/s-1", "ON", |message| message.retain = true);
+    bench.run(secs(30));
+    bench.take_log();
+    let heard_at = bench.now.mono.checked_sub(secs(20));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "ON", true, kept);
+    assert_eq!(sent(&mut bench), 1, "somebody pressed it again");
+}
+
+#[test]
 fn a_lockdown_comes_through_while_the_main_connection_is_cut() {
     let mut bench = Bench::settled();
     join(&mut bench);

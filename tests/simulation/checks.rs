@@ -1,7 +1,7 @@
 //! What must hold at every step.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -39,11 +39,13 @@ pub(crate) struct Ledger {
     pub(crate) disturbed: BTreeSet<String>,
     /// Scenarios with an alarm that nobody confirmed or acknowledged.
     raised: BTreeSet<String>,
-    /// Scenarios with an alarm of an earlier run that the journal missed: what is remembered besides may tell of it.
-    perhaps_raised: BTreeSet<String>,
     /// Which messages were handed to the present run, and which command was accepted for each.
     seen: BTreeSet<u64>,
     taken: BTreeMap<u64, String>,
+    /// Lockdowns that were turned away with an alarm.
+    pub(crate) turned_away: BTreeSet<u64>,
+    /// Messages that were merged with another command.
+    merged_messages: BTreeSet<u64>,
     /// Ids of commands that this run merged with others.
     merged: BTreeSet<String>,
     /// Why the command that is being handled was turned away.
@@ -112,7 +114,7 @@ impl Ledger {
     pub(crate) fn is_known(&self, fed: &Fed) -> bool {
         let used = fed.id.as_ref().and_then(|id| self.accepted.get(id)).is_some_and(|known| !known.lost);
         let merged = fed.id.as_ref().is_some_and(|id| self.merged.contains(id));
-        used || merged || self.was_taken(fed.serial)
+        used || merged || self.was_taken(fed.serial) || self.turned_away.contains(&fed.serial)
     }
 
     /// Whether a crash would lose that a message was taken on.
@@ -121,24 +123,36 @@ impl Ledger {
         accepted.is_some_and(|accepted| !accepted.lost && !accepted.durable)
     }
 
-    /// Whether a lockdown of the scenario is under way.
-    pub(crate) fn is_activating(&self, target: &str) -> bool {
-        let current = self.current.get(target).map(|id| &self.accepted[id]);
-        current.is_some_and(|current| current.action == "activate" && current.ended.is_none())
+    /// The lockdown of the scenario that is under way.
+    pub(crate) fn activating(&self, target: &str) -> Option<String> {
+        let id = self.current.get(target)?;
+        let accepted = &self.accepted[id];
+        (accepted.action == "activate" && accepted.ended.is_none()).then(|| id.clone())
+    }
+
+    /// A lockdown that was under way counted for a message.
+    pub(crate) fn merge(&mut self, serial: u64, other: &str) {
+        if let Entry::Vacant(entry) = self.taken.entry(serial) {
+            entry.insert(other.to_owned());
+            self.merged_messages.insert(serial);
+        }
     }
 
     pub(crate) fn is_raised(&self, scenario: &str) -> bool {
-        self.raised.contains(scenario) || self.perhaps_raised.contains(scenario)
+        self.raised.contains(scenario)
     }
 }
 
 impl World {
-    /// What has no name, and came before a crash or was acknowledged late, is not known any more: better a lockdown twice
-    /// than none.
+    /// A lockdown that has no name, and came before a crash or was acknowledged late, is not known any more, and neither is
+    /// one that was merged before a crash: better twice than not at all.
     fn may_come_again(&self, fed: Option<&Fed>, earlier: &Accepted) -> bool {
         let nameless = fed.is_some_and(|fed| fed.id.is_none() && fed.word == "ON");
         let late = fed.is_some_and(|fed| fed.dup) && self.now.mono - earlier.at > secs(4);
-        nameless && (late || earlier.at < self.gateway.since)
+        let before = earlier.at < self.gateway.since;
+        let merged =
+            fed.is_some_and(|fed| fed.word == "ON" && self.ledger.merged_messages.contains(&fed.serial));
+        (nameless && (late || before)) || (merged && before)
     }
 
     /// The gateway ended, and with it all that it had not written down.
@@ -186,7 +200,6 @@ impl World {
         for scenario in scenarios {
             if !self.is_alarm_durable(&scenario) {
                 self.ledger.raised.remove(&scenario);
-                self.ledger.perhaps_raised.insert(scenario);
             }
         }
     }
@@ -195,6 +208,7 @@ impl World {
     pub(crate) fn recall_commands(&mut self, past: &Past) {
         // One whose end did not reach the disk is raised again.
         self.ledger.raised.extend(past.alarms.iter().map(|alarm| alarm.scenario.to_string()));
+        self.ledger.raised.extend(self.gateway.remembered_alarms());
         let open = past.commands.iter().filter(|command| command.end.is_none());
         self.ledger.received = u64::try_from(open.clone().count()).unwrap();
         for command in open {
@@ -207,9 +221,11 @@ impl World {
         self.check_books();
         self.check_lockdowns();
         if self.broker.up {
+            self.check_scenarios();
+        }
+        if self.broker.up && !Self::is_stepping(self.seed) {
             self.check_locks();
             self.check_availability();
-            self.check_scenarios();
         }
     }
 
@@ -279,7 +295,6 @@ impl World {
             (Stage::AlarmOver, _, Some(Target::Scenario(scenario))) => {
                 self.note(&format!("alarm for {scenario} is over: {}", record.text));
                 self.ledger.raised.remove(scenario.as_str());
-                self.ledger.perhaps_raised.remove(scenario.as_str());
                 let active = self.truth.scenarios.get(scenario.as_str()).and_then(|known| known.state);
                 let may = self.ledger.acknowledging || active == Some(true);
                 self.must(may, || format!("the alarm for {scenario} ends by itself"));

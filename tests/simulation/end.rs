@@ -21,9 +21,12 @@ impl World {
         self.must(self.publications <= before + 4, || "a quiet world is published about".to_owned());
         self.broker.let_through(0, self.now.mono);
         self.judge_commands();
-        self.judge_evidence();
         self.judge_gateway();
         self.judge_roster();
+        if Self::is_stepping(self.seed) {
+            return;
+        }
+        self.judge_evidence();
         for id in DOORS.into_iter().filter(|id| *id != FICKLE) {
             self.judge_door(id);
         }
@@ -41,6 +44,8 @@ impl World {
                 let fine = match outcome {
                     "done" => true,
                     "failed" | "unknown" if reason == Some("superseded") => self.is_superseded(accepted),
+                    // By a wall clock that was set forward the gateway was away for too long.
+                    "failed" if reason == Some("stopping") => Self::is_stepping(self.seed),
                     "failed" if ["unauthorized", "forbidden", "not_found"].contains(&reason.unwrap()) => true,
                     "failed" => lasted.as_secs() >= 120,
                     _ => false,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use serde_json::Value;
 use verkada2mqtt::{
     bridge::{Bridge, DoorSettings, Input, Memory, Settings},
     hass::Style,
@@ -55,6 +56,13 @@ impl Gateway {
         let id = thing.rsplit('/').next().unwrap();
         let text = self.memory.as_deref().map(|text| std::str::from_utf8(text).unwrap());
         text.is_some_and(|text| text.contains(&format!("\"{id}\"")))
+    }
+
+    /// The scenarios with an alarm that the disk remembers beside the journal.
+    pub(crate) fn remembered_alarms(&self) -> Vec<String> {
+        let Some(memory) = &self.memory else { return Vec::new() };
+        let memory: Value = serde_json::from_slice(memory).unwrap();
+        memory["memory"]["alarms"].as_object().unwrap().keys().cloned().collect()
     }
 
     /// How many commands ended like this, in all runs.

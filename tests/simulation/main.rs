@@ -31,6 +31,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use verkada2mqtt::{
     bridge::Input,
     model::{AccessEvent, Answer, Call, CallId, EventKind, Fault, Message, Now, Outcome, Push},
@@ -121,6 +122,8 @@ enum Happening {
     Mend,
     /// Somebody acknowledges that a lockdown is not there.
     Acknowledge,
+    /// The wall clock is set.
+    Clock,
     Crash,
     Stop,
     /// The grace of a stop is over.
@@ -132,7 +135,10 @@ struct World {
     seed: u64,
     rng: Rng,
     begin: Instant,
+    /// Both clocks of the gateway's machine.
     now: Now,
+    /// By how much its wall clock is ahead of everybody else's.
+    skew: SignedDuration,
     agenda: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
     quiet: bool,
@@ -156,6 +162,7 @@ impl World {
             rng: Rng::new(seed),
             begin: now.mono,
             now,
+            skew: SignedDuration::ZERO,
             agenda: BTreeMap::new(),
             sequence: 0,
             quiet: false,
@@ -184,6 +191,7 @@ impl World {
             (40_000, Happening::Roster),
             (90_000, Happening::Break),
             (60_000, Happening::Acknowledge),
+            (40_000, Happening::Clock),
             (150_000, Happening::Crash),
             (180_000, Happening::Stop),
         ] {
@@ -196,6 +204,31 @@ impl World {
     /// Whether events may come so late that only the reading of the last hours finds them.
     const fn is_slow(seed: u64) -> bool {
         seed % 10 == 9
+    }
+
+    /// Whether the wall clock is set back and forth. What doors are shown as follows from times of day, and is not judged then.
+    const fn is_stepping(seed: u64) -> bool {
+        seed % 4 == 1
+    }
+
+    /// The time of day.
+    fn utc(&self) -> Timestamp {
+        self.now.utc - self.skew
+    }
+
+    fn move_clock(&mut self) {
+        let right = self.quiet || self.rng.one_in(3);
+        let most = self.pick(&[5, 60, 3_600]);
+        let ahead = i64::try_from(self.rng.below(2 * most)).unwrap() - i64::try_from(most).unwrap();
+        self.set_clock(SignedDuration::from_secs(if right { 0 } else { ahead }));
+    }
+
+    fn set_clock(&mut self, skew: SignedDuration) {
+        if Self::is_stepping(self.seed) {
+            self.note(&format!("the wall clock is {skew:?} ahead"));
+            self.now.utc = self.utc() + skew;
+            self.skew = skew;
+        }
     }
 
     fn plan(&mut self, after: Duration, happening: Happening) {
@@ -244,6 +277,7 @@ impl World {
         self.plan(ms(1), Happening::SecuringConnect);
         self.plan(ms(2), Happening::SecuringProven);
         self.plan(ms(1), Happening::Mend);
+        self.plan(ms(1), Happening::Clock);
         self.plan(ACKNOWLEDGED_AFTER, Happening::Acknowledge);
         self.run_until(self.begin + BUSY + quiet);
         self.judge_the_end();
@@ -333,6 +367,10 @@ impl World {
                 self.again(20_000, 90_000, Happening::Break);
             }
             Happening::Mend => self.mend_disk(),
+            Happening::Clock => {
+                self.move_clock();
+                self.again(2_000, 40_000, Happening::Clock);
+            }
             Happening::Acknowledge => {
                 self.acknowledge();
                 self.again(20_000, 90_000, Happening::Acknowledge);

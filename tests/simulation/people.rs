@@ -89,7 +89,7 @@ impl World {
         let stamped = self.rng.one_in(2);
         let nameless = stamped && self.rng.one_in(3);
         let id = if nameless { None } else { Some(self.choose_id(word)) };
-        let issued = stamped.then(|| self.now.utc - issued_age);
+        let issued = stamped.then(|| self.utc() - issued_age);
         let payload = match issued {
             _ if word == "nonsense" => word.to_owned(),
             Some(issued) if nameless => json!({"action": word, "issued_at": issued.to_string()}).to_string(),
@@ -169,7 +169,7 @@ impl World {
         self.note(&text);
         let (target, word, serial) = (fed.target.clone(), fed.word, fed.serial);
         let (seen, known) = (self.ledger.was_seen(serial), self.ledger.is_known(&fed));
-        let merges = self.ledger.is_activating(&target);
+        let merges = self.ledger.activating(&target).filter(|_| word == "ON");
         let shown = self.truth.scenarios.get(target.trim_start_matches("scenario/"));
         let limited = shown.is_some_and(|shown| shown.state == Some(true));
         self.ledger.refusal = None;
@@ -178,17 +178,24 @@ impl World {
         self.drain();
         let fed = self.ledger.fed.take().unwrap();
         self.ledger.received = self.gateway.bridge.status(self.now).books.received();
-        if word != "ON" || !target.starts_with("scenario/") || seen || known || merges {
+        if let Some(other) = &merges {
+            self.ledger.merge(serial, other);
+        }
+        if word != "ON" || !target.starts_with("scenario/") || seen || known || merges.is_some() {
             return;
         }
         let scenario = target.trim_start_matches("scenario/");
         let taken = self.ledger.was_taken(serial);
         let told = taken || self.ledger.is_raised(scenario);
-        self.must(told, || format!("a lockdown is lost, and nobody is told: {fed:?}"));
+        let why = self.ledger.refusal;
+        if !taken {
+            self.ledger.turned_away.insert(serial);
+        }
+        self.must(told, || format!("a lockdown is lost, and nobody is told ({why:?}): {fed:?}"));
         // A list may have lacked the scenario.
-        let unknown = self.ledger.refusal == Some("unknown_target");
+        let unknown = why == Some("unknown_target");
         self.must(taken || limited || unknown || !fresh, || {
-            format!("a fresh lockdown is not taken on: {fed:?}")
+            format!("a fresh lockdown is not taken on ({why:?}): {fed:?}")
         });
     }
 

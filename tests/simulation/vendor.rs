@@ -371,7 +371,7 @@ impl World {
 
     fn arise(&mut self, kind: EventKind, id: &str) -> AccessEvent {
         self.vendor.next_event += 1;
-        let at = Timestamp::from_second(self.now.utc.as_second()).unwrap();
+        let at = Timestamp::from_second(self.utc().as_second()).unwrap();
         let mut event = bench::event(&format!("e-{}", self.vendor.next_event), kind, id, at);
         event.controller = Some(controller_of(id).parse().unwrap());
         event
