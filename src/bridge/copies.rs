@@ -7,6 +7,7 @@ use std::{
 
 use ring::digest::{Context, SHA256};
 
+use super::links::Bound;
 use crate::model::Message;
 
 /// How far apart the copies of a live message may come.
@@ -55,13 +56,17 @@ fn digest(message: &Message) -> [u8; 32] {
 pub(super) struct Copies(VecDeque<Heard>);
 
 impl Copies {
-    /// Whether the other connection brought this message before. `kept`: the broker kept it while the connection was away.
-    pub(super) fn is_copy(&mut self, line: Line, message: &Message, kept: bool) -> bool {
+    /// Whether the other connection brought this message before. `bound` is that of the connection that brings it now.
+    pub(super) fn is_copy(&mut self, line: Line, message: &Message, bound: Bound) -> bool {
         let now = message.received_at;
         self.0.retain(|heard| now.saturating_duration_since(heard.at) < KEPT);
-        // After a stall as much as the heartbeats say: no copy came before the message was published.
-        let age = message.echo_sent_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        let window = if kept { KEPT } else { LIVE.max(age) };
+        // No copy came before the message was published: after a stall that may be as long ago as the bound says.
+        let age = |since: Instant| LIVE.max(now.saturating_duration_since(since));
+        let window = match (message.echo_sent_at, bound) {
+            (Some(since), _) | (None, Bound::Began(since)) => age(since),
+            (None, Bound::Heard(_)) => KEPT,
+            (None, Bound::None) => LIVE,
+        };
         let digest = digest(message);
         let copy = self.0.iter().position(|heard| {
             heard.line != line && heard.digest == digest && now.saturating_duration_since(heard.at) < window
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn two_presses_are_two_messages_on_each_connection() {
         let (mut copies, now) = (Copies::default(), clock::now().mono);
-        let mut hear = |line| copies.is_copy(line, &message(1, now), false);
+        let mut hear = |line| copies.is_copy(line, &message(1, now), Bound::None);
         assert!(!hear(Line::Main));
         assert!(!hear(Line::Main), "pressed twice");
         assert!(hear(Line::Securing));
@@ -123,17 +128,21 @@ mod tests {
     #[test]
     fn a_lost_copy_hides_a_later_press_for_five_seconds_at_most() {
         let (mut copies, now) = (Copies::default(), clock::now().mono);
-        assert!(!copies.is_copy(Line::Main, &message(1, now), false));
+        assert!(!copies.is_copy(Line::Main, &message(1, now), Bound::None));
         let later = now + LIVE;
-        assert!(!copies.is_copy(Line::Securing, &message(1, later), false));
+        assert!(!copies.is_copy(Line::Securing, &message(1, later), Bound::None));
     }
 
     #[test]
     fn what_the_broker_kept_is_known_for_longer_and_other_content_is_another_message() {
         let (mut copies, now) = (Copies::default(), clock::now().mono);
-        assert!(!copies.is_copy(Line::Main, &message(1, now), false));
-        assert!(!copies.is_copy(Line::Securing, &message(2, now), true));
-        assert!(copies.is_copy(Line::Securing, &message(1, now + Duration::from_mins(1)), true));
+        assert!(!copies.is_copy(Line::Main, &message(1, now), Bound::None));
+        assert!(!copies.is_copy(Line::Securing, &message(2, now), Bound::Heard(None)));
+        assert!(copies.is_copy(
+            Line::Securing,
+            &message(1, now + Duration::from_mins(1)),
+            Bound::Heard(None)
+        ));
     }
 
     proptest! {
@@ -158,7 +167,7 @@ mod tests {
             let mut copies = Copies::default();
             let mut counted = [0_usize; 3];
             for (at, line, payload) in &deliveries {
-                if !copies.is_copy(*line, &message(*payload, *at), false) {
+                if !copies.is_copy(*line, &message(*payload, *at), Bound::None) {
                     counted[usize::from(*payload)] += 1;
                 }
             }

@@ -48,7 +48,9 @@ impl Bridge {
             },
             Some(Destination::Scenario(id)) => match id.parse() {
                 // The copy on the securing connection may have come first.
-                Ok(_) if may_come_twice(message) && self.copies.is_copy(Line::Main, message, false) => {}
+                Ok(_)
+                    if may_come_twice(message)
+                        && self.copies.is_copy(Line::Main, message, self.link.bound()) => {}
                 Ok(id) => self.command(Target::Scenario(id), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
             },
@@ -76,7 +78,8 @@ impl Bridge {
     pub(super) fn hear_securing_message(&mut self, message: &Message, now: Now) {
         let Some(Destination::Scenario(id)) = self.topics.destination(&message.topic) else { return };
         let Ok(id) = id.parse() else { return };
-        let heard = match self.securing.bound() {
+        let bound = self.securing.bound();
+        let heard = match bound {
             Bound::Heard(heard_at) if message.echo_sent_at.is_none() => Some(heard_at),
             Bound::Heard(_) | Bound::Began(_) | Bound::None => None,
         };
@@ -85,7 +88,7 @@ impl Bridge {
         let verb = order.as_ref().map(|order| order.verb);
         let concerns =
             matches!(verb, Some(Verb::Activate | Verb::Drill)) || (kept && verb == Some(Verb::Release));
-        if !concerns || self.copies.is_copy(Line::Securing, message, kept) {
+        if !concerns || self.copies.is_copy(Line::Securing, message, bound) {
             return;
         }
         let target = Target::Scenario(id);

@@ -108,6 +108,24 @@ fn a_copy_that_a_stall_held_up_is_known_however_long_that_lasted() {
 }
 
 #[test]
+fn a_copy_that_a_stall_held_up_since_the_session_began_is_known() {
+    let mut bench = Bench::settled();
+    securing(&mut bench, LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
+    bench.run(secs(1));
+    let mut copy = bench.message("verkada/scenario/s-1/set", "ON");
+    bench.command("scenario/s-1", "ON");
+    assert_eq!(sent(&mut bench), 1);
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.run(secs(9));
+    bench.take_log();
+    copy.received_at = bench.now.mono;
+    copy.echo_sent_at = None;
+    securing(&mut bench, LinkEvent::Message(copy));
+    bench.expect(&[]);
+}
+
+#[test]
 fn a_retained_message_does_not_stand_for_a_live_one() {
     let mut bench = Bench::settled();
     bench.command_with("scenario/s-1", "ON", |message| message.retain = true);

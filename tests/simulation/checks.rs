@@ -50,8 +50,8 @@ pub(crate) struct Ledger {
     merged: BTreeSet<String>,
     /// Why the command that is being handled was turned away.
     pub(crate) refusal: Option<&'static str>,
-    /// Whether somebody acknowledges right now.
-    pub(crate) acknowledging: bool,
+    /// What somebody acknowledges right now and is not over yet.
+    acknowledging: Option<BTreeSet<String>>,
     spent: Vec<Instant>,
     /// Results that this run published.
     results: BTreeSet<String>,
@@ -184,6 +184,7 @@ impl World {
             if !accepted.end_durable {
                 // It was told and not written down: the next run tells again.
                 accepted.ended = None;
+                accepted.settled = false;
             }
             let known = newest.entry(&accepted.target).or_default();
             if known.0 < accepted.order {
@@ -284,6 +285,9 @@ impl World {
             (Stage::Ended, Some(id), _) => self.take_end(id, record),
             (Stage::Refused, id, _) => {
                 self.ledger.refusal = record.reason.map(Reason::word);
+                if let Some(id) = id {
+                    self.take_repeat(id, record);
+                }
                 if record.outcome == Some(Outcome::Merged) {
                     self.ledger.merged.extend(id.clone());
                 }
@@ -296,7 +300,8 @@ impl World {
                 self.note(&format!("alarm for {scenario} is over: {}", record.text));
                 self.ledger.raised.remove(scenario.as_str());
                 let active = self.truth.scenarios.get(scenario.as_str()).and_then(|known| known.state);
-                let may = self.ledger.acknowledging || active == Some(true);
+                let left = self.ledger.acknowledging.as_mut();
+                let may = left.is_some_and(|left| left.remove(scenario.as_str())) || active == Some(true);
                 self.must(may, || format!("the alarm for {scenario} ends by itself"));
             }
             _ => {}
@@ -407,15 +412,19 @@ impl World {
             let known = &self.ledger.accepted[&id];
             let fits = known.ended.as_ref().is_some_and(|end| end.outcome == outcome);
             self.must(fits || said, || format!("{known:?} is told to be {result}"));
-        } else {
-            // Another message under the same id.
-            let known = &self.ledger.accepted[&id];
-            let repeats = known.action == result["action"].as_str().unwrap_or_default();
-            let allowed: &[&str] = if repeats { &["merged", "refused"] } else { &["refused"] };
-            self.must(allowed.contains(&outcome.as_str()), || {
-                format!("{id} repeats {known:?} and is {result}")
-            });
         }
+    }
+
+    /// Another message under the id of a command that was taken on.
+    fn take_repeat(&self, id: &str, record: &Record) {
+        let Some(known) = self.ledger.accepted.get(id).filter(|known| !known.lost) else { return };
+        let allowed: &[Outcome] = if record.action == Some(known.action.as_str()) {
+            &[Outcome::Merged, Outcome::Refused]
+        } else {
+            &[Outcome::Refused]
+        };
+        let fits = record.outcome.is_some_and(|outcome| allowed.contains(&outcome));
+        self.must(fits, || format!("{id} repeats {known:?} and is {record:?}"));
     }
 
     /// Evidence settled what had ended as unknown: once, and not against the truth.
@@ -527,10 +536,13 @@ impl World {
         for accepted in self.ledger.accepted.values_mut().filter(|accepted| accepted.ended.is_none()) {
             accepted.acknowledged |= raised.contains(accepted.target.trim_start_matches("scenario/"));
         }
+        self.ledger.acknowledging = Some(raised.clone());
     }
 
-    pub(crate) fn check_acknowledged(&self) {
-        self.must(self.ledger.raised.is_empty(), || format!("{:?} is acknowledged", self.ledger.raised));
+    /// What was raised before is over; in the same step another may be raised.
+    pub(crate) fn check_acknowledged(&mut self) {
+        let left = self.ledger.acknowledging.take().unwrap_or_default();
+        self.must(left.is_empty(), || format!("{left:?} is acknowledged"));
     }
 
     pub(crate) fn check_budget(&mut self, call: &Call) {

@@ -54,10 +54,10 @@ impl Fed {
         if self.word == "ON" || self.word == "DRILL" { secs(60) } else { secs(10) }
     }
 
-    /// Whether its age by what it says itself is far from any limit.
-    pub(crate) fn is_issued_lately(&self, now: Now) -> bool {
+    /// Whether its age when it was received, by what it says itself, is far from any limit.
+    pub(crate) fn is_issued_lately(&self, received_at: Instant, now: Now) -> bool {
         self.issued.is_none_or(|issued| {
-            let age = now.utc.duration_since(issued).as_secs();
+            let age = (now.utc - (now.mono - received_at)).duration_since(issued).as_secs();
             (-4..50).contains(&age)
         })
     }
@@ -159,7 +159,7 @@ impl World {
         fed.judge_age(message.received_at, self.now);
         fed.may_run = !message.retain && (!opens || message.received_at - fed.published < ms(2_500));
         let fresh = fed.may_run && self.now.mono - fed.published < secs(40) && message.echo_sent_at.is_some();
-        let fresh = fresh && fed.is_issued_lately(self.now);
+        let fresh = fresh && fed.is_issued_lately(message.received_at, self.now);
         self.feed(fed, fresh, Input::Link(LinkEvent::Message(message)));
     }
 
@@ -179,7 +179,13 @@ impl World {
         let fed = self.ledger.fed.take().unwrap();
         self.ledger.received = self.gateway.bridge.status(self.now).books.received();
         if let Some(other) = &merges {
-            self.ledger.merge(serial, other);
+            // What the gate turned away counts for nothing: a copy, or the same once more, may be in time.
+            let counts = self.ledger.refusal.is_none_or(|why| why == "merged");
+            if counts && !self.ledger.turned_away.contains(&serial) {
+                self.ledger.merge(serial, other);
+            } else {
+                self.ledger.turned_away.insert(serial);
+            }
         }
         if word != "ON" || !target.starts_with("scenario/") || seen || known || merges.is_some() {
             return;
@@ -205,10 +211,8 @@ impl World {
         }
         let topic = "verkada/bridge/acknowledge/set".to_owned();
         let message = self.message(topic, "PRESS");
-        self.ledger.acknowledging = true;
         self.note_acknowledged();
         self.link(LinkEvent::Message(message));
-        self.ledger.acknowledging = false;
         self.check_acknowledged();
     }
 

@@ -189,7 +189,7 @@ impl World {
         let bound = !kept || securing.heard.is_some_and(|at| now - at <= KEPT);
         fed.deadline = now;
         fed.may_run = bound;
-        let fresh = bound && now - fed.published < secs(40) && fed.is_issued_lately(self.now);
+        let fresh = bound && now - fed.published < secs(40) && fed.is_issued_lately(now, self.now);
         // Without a name it is taken for the one that was taken on right before.
         let again = fed.dup && fed.id.is_none();
         self.feed(fed, fresh && !again, Input::Securing(LinkEvent::Waiting(message, receipt)));
@@ -202,7 +202,9 @@ impl World {
                 continue;
             }
             let Some(fed) = self.securing.unacknowledged.remove(&receipt.packet) else { continue };
-            self.must(self.is_broken() || !self.ledger.is_volatile(fed.serial), || {
+            // What opens is left to the other connection, and may be lost.
+            let concerns = fed.word == "ON";
+            self.must(!concerns || self.is_broken() || !self.ledger.is_volatile(fed.serial), || {
                 format!("{fed:?} is acknowledged, and a crash would lose it")
             });
             self.securing.acknowledged.push((self.now.mono, fed));
