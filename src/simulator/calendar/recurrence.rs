@@ -342,8 +342,8 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_rule_is_named() {
-        for (rule, told) in [
+    fn each_broken_rule_of_days_of_the_week_is_named() {
+        assert_broken(&[
             (json!({ "interval": 1 }), "frequency is required"),
             (
                 json!({ "frequency": "HOURLY", "interval": 1 }),
@@ -380,6 +380,12 @@ mod tests {
                 json!({ "frequency": "MONTHLY", "interval": 1, "by_day": ["FR"], "by_set_pos": 0 }),
                 "by_set_pos must not be 0",
             ),
+        ]);
+    }
+
+    #[test]
+    fn each_broken_rule_of_months_and_ends_is_named() {
+        assert_broken(&[
             (
                 json!({ "frequency": "YEARLY", "interval": 1, "by_month": 13 }),
                 "by_month must be a whole number, 1 to 12",
@@ -416,8 +422,12 @@ mod tests {
                 json!({ "frequency": "DAILY", "interval": 1, "excluded_dates": ["x"] }),
                 "excluded_dates must be a date as YYYY-MM-DD",
             ),
-        ] {
-            assert_eq!(read(&rule, date(2026, 9, 18)), Err(told.to_owned()), "{rule}");
+        ]);
+    }
+
+    fn assert_broken(rules: &[(Value, &str)]) {
+        for (rule, told) in rules {
+            assert_eq!(read(rule, date(2026, 9, 18)), Err((*told).to_owned()), "{rule}");
         }
     }
 }

@@ -139,8 +139,17 @@ fn schedule_exception_lockdown_and_momentary_unlock_have_their_order() {
     assert!(bench.is_free());
     bench.wait_until("2026-09-18T13:00:00+02:00");
     let by: Vec<_> = bench.world.unlocked(&door).unwrap().iter().map(|time| time.by).collect();
-    use UnlockedBy::{Exception, Momentary, Schedule};
-    assert_eq!(by, [Schedule, Momentary, Exception, Momentary, Exception, Schedule]);
+    assert_eq!(
+        by,
+        [
+            UnlockedBy::Schedule,
+            UnlockedBy::Momentary,
+            UnlockedBy::Exception,
+            UnlockedBy::Momentary,
+            UnlockedBy::Exception,
+            UnlockedBy::Schedule,
+        ]
+    );
 }
 
 #[test]
