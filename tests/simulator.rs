@@ -4,8 +4,14 @@
 //! The modules are marked `cfg(test)` because that is how the lints tell test code.
 
 #[cfg(test)]
+#[path = "simulator/access.rs"]
+mod access;
+#[cfg(test)]
 #[path = "simulator/api.rs"]
 mod api;
+#[cfg(test)]
+#[path = "simulator/calendars.rs"]
+mod calendars;
 #[cfg(test)]
 #[path = "simulator/control.rs"]
 mod control;

@@ -2,13 +2,16 @@
 //!
 //! Pure but for the world it is given: sockets, faults and waiting are the server's.
 
+mod access;
+mod calendars;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     event::{Event, Who},
     gate::{RateLimit, Tokens, Worth},
-    ledger::Endpoint,
+    ledger::{Change, Endpoint, Named},
     organisation::Scenario,
     shape::{self, envelope},
     switches::{ControllerOffline, EventOrder, ExpiredToken, KeyScope, ReleasePath, Switches},
@@ -44,8 +47,8 @@ pub(super) struct Vendor {
 pub(super) struct Ask<'a> {
     /// What for.
     pub endpoint: Endpoint,
-    /// The scenario that the path names.
-    pub scenario: Option<&'a str>,
+    /// What the path names.
+    pub named: Named<'a>,
     /// The query, still encoded.
     pub query: &'a str,
     /// Whether `x-api-key` holds the organisation's key; `None` without the header.
@@ -76,8 +79,10 @@ pub(super) struct Reply {
     pub body: Body,
     /// The `Retry-After` header.
     pub retry_after: Option<String>,
-    /// Whether the building changed.
+    /// Whether something changed.
     pub executed: bool,
+    /// What changed in calendars.
+    pub changes: Vec<Change>,
 }
 
 /// The body of an answer.
@@ -91,7 +96,7 @@ pub(super) enum Body {
 
 impl Reply {
     const fn ok(body: Value) -> Self {
-        Self { status: 200, body: Body::Json(body), retry_after: None, executed: false }
+        Self { status: 200, body: Body::Json(body), retry_after: None, executed: false, changes: Vec::new() }
     }
 
     fn error(status: u16, id: &str, message: &str) -> Self {
@@ -169,6 +174,9 @@ impl Vendor {
             Worth::Unknown => return Err(Reply::unauthenticated(401)),
             Worth::Expired => return Err(Reply::error(401, "0e2d", expired_words(switches))),
         }
+        if ask.endpoint.needs_management() && switches.managed_sites.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Reply::forbidden());
+        }
         let in_scope = match switches.key_scope {
             KeyScope::ReadWrite => true,
             KeyScope::ReadOnly => !ask.endpoint.acts(),
@@ -194,16 +202,24 @@ impl Vendor {
             Endpoint::AdminUnlock => return self.unlock(ask, false, now),
             Endpoint::UserUnlock => return self.unlock(ask, true, now),
             Endpoint::Scenarios => self.list_scenarios(&query, now),
-            Endpoint::Activate => self.set_scenario(ask.scenario, true, now),
-            Endpoint::Release | Endpoint::Deactivate => self.set_scenario(ask.scenario, false, now),
+            Endpoint::Activate => self.set_scenario(ask.named.id, true, now),
+            Endpoint::Release | Endpoint::Deactivate => self.set_scenario(ask.named.id, false, now),
             Endpoint::Events => self.list_events(&query, now).unwrap_or_else(|refusal| refusal),
             Endpoint::AccessUsers => self.list_users(&query),
             Endpoint::AccessUser => self.show_user(&query),
-            Endpoint::AccessGroups => {
-                let groups: Vec<Value> = self.world.groups.iter().map(shape::group).collect();
-                Reply::ok(json!({ "access_groups": groups }))
-            }
+            Endpoint::AccessGroups => self.list_groups(),
             Endpoint::AccessGroup => self.show_group(&query),
+            Endpoint::AccessLevels => self.list_levels(),
+            Endpoint::AccessLevel => self.show_level(ask.named.id),
+            Endpoint::Calendars
+            | Endpoint::CreateCalendar
+            | Endpoint::Calendar
+            | Endpoint::UpdateCalendar
+            | Endpoint::DeleteCalendar
+            | Endpoint::CreateException
+            | Endpoint::Exception
+            | Endpoint::UpdateException
+            | Endpoint::DeleteException => self.manage(ask, &query, now).unwrap_or_else(|refusal| refusal),
             Endpoint::Unknown => Reply::forbidden(),
         })
     }
@@ -262,17 +278,21 @@ impl Vendor {
             return Ok(Reply { status: switches.unknown_door.status(), ..Reply::not_found() });
         };
         if !switches.door_control || !self.world.door(&door).is_ok_and(|door| door.api_control) {
-            let status = switches.door_toggle_off.status();
-            return Ok(Reply::error(status, "e158", "Door is not enabled for management via API"));
+            return Ok(self.toggle_is_off());
         }
         let who = if as_user { self.user_of(&body) } else { Some(Who::Api(self.world.api_user_id.clone())) };
         match who {
             None => Ok(Reply::not_found()),
-            Some(Who::Person(person)) if !self.world.may_pass(&person, &door) => {
+            Some(Who::Person(person)) if !self.world.may_pass(&person, &door, now.utc) => {
                 Ok(self.refuse_user(&door, Who::Person(person), now))
             }
             Some(who) => self.unlock_as(&door, who, now),
         }
+    }
+
+    fn toggle_is_off(&self) -> Reply {
+        let status = self.world.switches.door_toggle_off.status();
+        Reply::error(status, "e158", "Door is not enabled for management via API")
     }
 
     fn unlock_as(&mut self, id: &DoorId, who: Who, now: Now) -> Result<Reply, Hangs> {
@@ -400,39 +420,6 @@ impl Vendor {
             EventOrder::NewestFirst => events.reverse(),
             EventOrder::Shuffled => Rng::new(page.age_ns).shuffle(events),
         }
-    }
-
-    fn list_users(&self, query: &Query) -> Reply {
-        let visitors = query.one("include_visitors") == Some("true");
-        let shown = self.world.people.iter().filter(|person| visitors || !person.visitor);
-        Reply::ok(json!({ "access_members": shown.map(|person| shape::member(person)).collect::<Vec<_>>() }))
-    }
-
-    fn show_user(&self, query: &Query) -> Reply {
-        let keys = ["user_id", "external_id", "email", "employee_id"];
-        let mut given = keys.into_iter().filter_map(|key| query.one(key).map(|value| (key, value)));
-        let (Some((key, value)), None) = (given.next(), given.next()) else {
-            return Reply::bad_request(
-                "exactly one of user_id, external_id, email and employee_id is required",
-            );
-        };
-        let found = self.world.people.iter().find(|person| match key {
-            "user_id" => person.id == value,
-            "external_id" => person.external_id == value,
-            "email" => person.email == value,
-            _ => false,
-        });
-        found.map_or_else(Reply::not_found, |person| Reply::ok(shape::user(person, &self.world.groups)))
-    }
-
-    fn show_group(&self, query: &Query) -> Reply {
-        let Some(id) = query.one("group_id") else { return Reply::bad_request("group_id is required") };
-        let Some(group) = self.world.groups.iter().find(|group| group.id == id) else {
-            return Reply::not_found();
-        };
-        let people = self.world.people.iter().filter(|person| person.groups.contains(&group.id));
-        let user_ids: Vec<&str> = people.map(|person| person.id.as_str()).collect();
-        Reply::ok(json!({ "group_id": group.id, "name": group.name, "user_ids": user_ids }))
     }
 }
 

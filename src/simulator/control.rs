@@ -7,6 +7,7 @@ use axum::{
     response::Response,
     routing::{MethodRouter, get, post},
 };
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,17 +15,24 @@ use super::{
     fault::{Fault, FaultError},
     handle::Handle,
     server::{MAX_REQUEST_BYTES, Shared, respond},
+    shape,
     world::ActError,
 };
-use crate::model::{DoorId, ScenarioId};
+use crate::{
+    clock,
+    model::{DoorId, ScenarioId},
+};
 
 /// What can be asked, in the words of an answer to a bad request.
-const ALLOWED: &str = "allowed are GET state, ledger, switches, fault; POST switches, fault, \
+const ALLOWED: &str = "allowed are GET state, ledger, switches, fault, calendars, door/{id}/free; POST switches, fault, \
     door/{id}/{act}, scenario/{id}/{activate|release}, tokens/expire; DELETE fault; all under /simulator/";
 
 /// What can be done with a door.
 const DOOR_ACTS: &str = "allowed are badge (?user_id=, or nobody's card without it), exit, open, close, force, \
     schedule, offline, online, toggle_on, toggle_off, remove";
+
+/// What a door tells.
+const DOOR_LOOKS: &str = "allowed is free (?from= and until= as RFC 3339, a day back and ahead without them)";
 
 /// What can be done with a scenario.
 const SCENARIO_ACTS: &str = "allowed are activate, release";
@@ -38,7 +46,8 @@ pub(super) fn router() -> Router<Shared> {
         .route("/switches", told(get(switches).post(set_switches)))
         .route("/fault", told(get(faults).post(add_fault).delete(clear_faults)))
         .route("/tokens/expire", told(post(expire_tokens)))
-        .route("/door/{id}/{act}", told(post(door)))
+        .route("/calendars", told(get(calendars)))
+        .route("/door/{id}/{act}", told(get(look).post(door)))
         .route("/scenario/{id}/{act}", told(post(scenario)))
         .fallback(nothing_there)
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
@@ -152,6 +161,40 @@ async fn door(
         Ok(state) => ok(&json!({ "state": state })),
         Err(error) => refuse_act(&error),
     }
+}
+
+/// A span of time as a query gives it, RFC 3339; without it, the last day and the next.
+#[derive(Deserialize)]
+struct Span {
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+async fn look(
+    State(shared): State<Shared>,
+    Path((id, what)): Path<(String, String)>,
+    Query(span): Query<Span>,
+) -> Response {
+    if what != "free" {
+        return told(404, "a door does not tell that", DOOR_LOOKS);
+    }
+    let id: DoorId = match id.parse() {
+        Ok(id) => id,
+        Err(error) => return refuse(400, &error.to_string()),
+    };
+    let (handle, now) = (Handle::new(shared), clock::now().utc);
+    let day = SignedDuration::from_hours(24);
+    let from = span.from.or_else(|| now.saturating_sub(day).ok()).unwrap_or(now);
+    let until = span.until.or_else(|| now.saturating_add(day).ok()).unwrap_or(now);
+    match handle.free(&id, from, until).and_then(|free| Ok((free, handle.unlocked(&id)?))) {
+        Ok((free, unlocked)) => ok(&json!({ "free": free, "unlocked": unlocked })),
+        Err(error) => refuse_act(&error),
+    }
+}
+
+async fn calendars(State(shared): State<Shared>) -> Response {
+    let calendars = Handle::new(shared).calendars();
+    ok(&json!({ "calendars": calendars.iter().map(|one| shape::calendar(one)).collect::<Vec<_>>() }))
 }
 
 async fn scenario(State(shared): State<Shared>, Path((id, act)): Path<(String, String)>) -> Response {

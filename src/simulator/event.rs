@@ -43,6 +43,8 @@ pub struct Note {
     pub input: Option<String>,
     /// The way through the door.
     pub direction: Option<&'static str>,
+    /// How the API unlocked, where the event says it.
+    pub method: Option<&'static str>,
     /// Whether somebody was let in.
     pub accepted: Option<bool>,
     /// The scenario that began (`true`) or ended (`false`).

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
+
 use super::{
+    calendar::Broken,
     event::Event,
     fault::{Fault, FaultError},
     ledger::Entry,
-    organisation::{Door, Person, Scenario},
+    organisation::{Door, Group, Person, Scenario},
     server::{Shared, Truth},
     switches::Switches,
-    world::{ActError, DoorState, Verdict},
+    world::{
+        ActError, DoorState, Verdict,
+        calendars::{Calendar, Content},
+        passages::{Free, Unlocked},
+    },
 };
 use crate::{
     clock,
@@ -53,6 +60,11 @@ impl Handle {
     /// The people.
     pub fn people(&self) -> Vec<Arc<Person>> {
         self.act(|truth, _| truth.vendor.world.people.clone())
+    }
+
+    /// The access groups.
+    pub fn groups(&self) -> Vec<Group> {
+        self.act(|truth, _| truth.vendor.world.groups.clone())
     }
 
     /// The state of a door.
@@ -162,7 +174,12 @@ impl Handle {
     /// # Errors
     /// When there is no such door.
     pub fn edit_door(&self, door: &DoorId, edit: impl FnOnce(&mut Door)) -> Result<(), ActError> {
-        self.act(|truth, _| truth.vendor.world.edit_door(door, edit))
+        self.act(|truth, now| {
+            truth.vendor.world.edit_door(door, edit)?;
+            // Its time zone may be another.
+            truth.vendor.world.follow_exceptions(door, now);
+            Ok(())
+        })
     }
 
     /// Gives a door another name.
@@ -171,6 +188,51 @@ impl Handle {
     /// When there is no such door.
     pub fn rename_door(&self, door: &DoorId, name: &str) -> Result<(), ActError> {
         self.edit_door(door, |door| name.clone_into(&mut door.name))
+    }
+
+    /// When a door was unlocked, and by what, oldest first.
+    ///
+    /// # Errors
+    /// When there is no such door.
+    pub fn unlocked(&self, door: &DoorId) -> Result<Vec<Unlocked>, ActError> {
+        self.act(|truth, _| truth.vendor.world.unlocked(door))
+    }
+
+    /// When everybody passes a door without a credential, in a span of time: as it was up to now, and as schedule,
+    /// exceptions and lockdowns want it from now on.
+    ///
+    /// # Errors
+    /// When there is no such door.
+    pub fn free(&self, door: &DoorId, from: Timestamp, until: Timestamp) -> Result<Vec<Free>, ActError> {
+        self.act(|truth, now| truth.vendor.world.free(door, from, until, now))
+    }
+
+    /// Whether everybody passes a door at a moment, as [`Self::free`] has it.
+    ///
+    /// # Errors
+    /// When there is no such door.
+    pub fn is_free(&self, door: &DoorId, at: Timestamp) -> Result<bool, ActError> {
+        let next = at.saturating_add(SignedDuration::from_nanos(1)).unwrap_or(at);
+        self.free(door, at, next).map(|spans| !spans.is_empty())
+    }
+
+    /// The exception calendars, whatever reads show, ordered by id.
+    pub fn calendars(&self) -> Vec<Arc<Calendar>> {
+        self.act(|truth, _| truth.vendor.world.calendars().cloned().collect())
+    }
+
+    /// Writes a calendar as somebody at the vendor's console does: a new one, or the one with this key.
+    ///
+    /// # Errors
+    /// The rule that the content breaks.
+    pub fn write_calendar(&self, id: Option<&str>, content: Content) -> Result<Arc<Calendar>, Broken> {
+        let written = self.act(|truth, now| truth.vendor.world.write_calendar(id, content, now));
+        written.map(|(calendar, _)| calendar)
+    }
+
+    /// Deletes a calendar as somebody at the vendor's console does.
+    pub fn delete_calendar(&self, id: &str) {
+        self.act(|truth, now| truth.vendor.world.delete_calendar(id, now));
     }
 
     /// How the vendor behaves.

@@ -38,13 +38,35 @@ pub enum Endpoint {
     AccessGroups,
     /// `GET /access/v1/access_groups/group`.
     AccessGroup,
+    /// `GET /access/v1/door/exception_calendar`.
+    Calendars,
+    /// `POST /access/v1/door/exception_calendar`.
+    CreateCalendar,
+    /// `GET /access/v1/door/exception_calendar/{id}`.
+    Calendar,
+    /// `PUT /access/v1/door/exception_calendar/{id}`.
+    UpdateCalendar,
+    /// `DELETE /access/v1/door/exception_calendar/{id}`.
+    DeleteCalendar,
+    /// `POST /access/v1/door/exception_calendar/{id}/exception`.
+    CreateException,
+    /// `GET /access/v1/door/exception_calendar/{id}/exception/{id}`.
+    Exception,
+    /// `PUT /access/v1/door/exception_calendar/{id}/exception/{id}`.
+    UpdateException,
+    /// `DELETE /access/v1/door/exception_calendar/{id}/exception/{id}`.
+    DeleteException,
+    /// `GET /access/v1/door/access_level`.
+    AccessLevels,
+    /// `GET /access/v1/door/access_level/{id}`.
+    AccessLevel,
     /// Anything else; the vendor answers 403 (`verkada-api.md` 3.6).
     Unknown,
 }
 
 impl Endpoint {
-    /// Tells which endpoint a request is for, and the scenario that its path names.
-    pub fn of<'a>(method: &str, path: &'a str) -> (Self, Option<&'a str>) {
+    /// Tells which endpoint a request is for, and what its path names.
+    pub fn of<'a>(method: &str, path: &'a str) -> (Self, Named<'a>) {
         let endpoint = match (method, path) {
             ("POST", "/token") => Self::Token,
             ("GET", "/access/v1/doors") => Self::Doors,
@@ -56,29 +78,81 @@ impl Endpoint {
             ("GET", "/access/v1/access_users/user") => Self::AccessUser,
             ("GET", "/access/v1/access_groups") => Self::AccessGroups,
             ("GET", "/access/v1/access_groups/group") => Self::AccessGroup,
-            ("POST", path) => return Self::of_scenario(path),
-            _ => Self::Unknown,
+            ("GET", "/access/v1/door/access_level") => Self::AccessLevels,
+            ("GET", "/access/v1/door/exception_calendar") => Self::Calendars,
+            ("POST", "/access/v1/door/exception_calendar") => Self::CreateCalendar,
+            (method, path) => return Self::of_ids(method, path),
         };
-        (endpoint, None)
+        (endpoint, Named::default())
     }
 
-    fn of_scenario(path: &str) -> (Self, Option<&str>) {
-        let rest = path.strip_prefix("/access/v1/scenarios/");
-        match rest.and_then(|rest| rest.split_once('/')) {
-            Some((id, "activate")) => (Self::Activate, Some(id)),
-            Some((id, "release")) => (Self::Release, Some(id)),
-            Some((id, "deactivate")) => (Self::Deactivate, Some(id)),
-            _ => (Self::Unknown, None),
-        }
+    fn of_ids<'a>(method: &str, path: &'a str) -> (Self, Named<'a>) {
+        let parts: Vec<&str> = path.split('/').skip(1).collect();
+        let (endpoint, id, exception) = match (method, parts.as_slice()) {
+            ("POST", ["access", "v1", "scenarios", id, "activate"]) => (Self::Activate, id, None),
+            ("POST", ["access", "v1", "scenarios", id, "release"]) => (Self::Release, id, None),
+            ("POST", ["access", "v1", "scenarios", id, "deactivate"]) => (Self::Deactivate, id, None),
+            ("GET", ["access", "v1", "door", "access_level", id]) => (Self::AccessLevel, id, None),
+            (method, ["access", "v1", "door", "exception_calendar", id, rest @ ..]) => match (method, rest) {
+                ("GET", []) => (Self::Calendar, id, None),
+                ("PUT", []) => (Self::UpdateCalendar, id, None),
+                ("DELETE", []) => (Self::DeleteCalendar, id, None),
+                ("POST", ["exception"]) => (Self::CreateException, id, None),
+                ("GET", ["exception", one]) => (Self::Exception, id, Some(*one)),
+                ("PUT", ["exception", one]) => (Self::UpdateException, id, Some(*one)),
+                ("DELETE", ["exception", one]) => (Self::DeleteException, id, Some(*one)),
+                _ => return (Self::Unknown, Named::default()),
+            },
+            _ => return (Self::Unknown, Named::default()),
+        };
+        (endpoint, Named { id: Some(id), exception })
     }
 
     /// Whether it changes something in the building.
     pub const fn acts(self) -> bool {
         match self {
             Self::AdminUnlock | Self::UserUnlock | Self::Activate | Self::Release | Self::Deactivate => true,
+            Self::CreateCalendar | Self::UpdateCalendar | Self::DeleteCalendar => true,
+            Self::CreateException | Self::UpdateException | Self::DeleteException => true,
             Self::Token
             | Self::Doors
             | Self::Scenarios
+            | Self::Events
+            | Self::AccessUsers
+            | Self::AccessUser
+            | Self::AccessGroups
+            | Self::AccessGroup
+            | Self::Calendars
+            | Self::Calendar
+            | Self::Exception
+            | Self::AccessLevels
+            | Self::AccessLevel
+            | Self::Unknown => false,
+        }
+    }
+
+    /// Whether it needs Door Access Management of the sites involved (`verkada-api.md` 3.2).
+    pub const fn needs_management(self) -> bool {
+        match self {
+            Self::Calendars
+            | Self::CreateCalendar
+            | Self::Calendar
+            | Self::UpdateCalendar
+            | Self::DeleteCalendar
+            | Self::CreateException
+            | Self::Exception
+            | Self::UpdateException
+            | Self::DeleteException
+            | Self::AccessLevels
+            | Self::AccessLevel => true,
+            Self::Token
+            | Self::Doors
+            | Self::AdminUnlock
+            | Self::UserUnlock
+            | Self::Scenarios
+            | Self::Activate
+            | Self::Release
+            | Self::Deactivate
             | Self::Events
             | Self::AccessUsers
             | Self::AccessUser
@@ -89,6 +163,38 @@ impl Endpoint {
     }
 }
 
+/// What the path of a request names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Named<'a> {
+    /// The scenario, calendar or access level.
+    pub id: Option<&'a str>,
+    /// The exception inside the calendar.
+    pub exception: Option<&'a str>,
+}
+
+/// What a request did to a calendar, or to an exception in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The calendar.
+    pub calendar: String,
+    /// The exception; `None` where the calendar itself was written.
+    pub exception: Option<String>,
+    /// What became of it.
+    pub what: Changed,
+}
+
+/// What became of a calendar or exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Changed {
+    /// It is new.
+    Created,
+    /// It was written.
+    Changed,
+    /// It is gone.
+    Deleted,
+}
+
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
@@ -96,10 +202,12 @@ pub struct Entry {
     pub at: Timestamp,
     /// What for.
     pub endpoint: Endpoint,
-    /// The door or scenario it names.
+    /// The door, scenario, calendar or access level it names.
     pub target: Option<String>,
-    /// Whether the building changed: a door was unlocked, a scenario began or ended.
+    /// Whether something changed: a door was unlocked, a scenario began or ended, a calendar was written.
     pub executed: bool,
+    /// What it changed in calendars.
+    pub changes: Vec<Change>,
     /// The status of the answer; `None` where none was begun.
     pub status: Option<u16>,
     /// The fault that struck it.
@@ -125,7 +233,15 @@ impl Ledger {
             self.forgotten += 1;
         }
         let number = u64::try_from(self.entries.len()).unwrap_or(u64::MAX).saturating_add(self.forgotten);
-        self.entries.push_back(Entry { at, endpoint, target, executed: false, status: None, fault: None });
+        self.entries.push_back(Entry {
+            at,
+            endpoint,
+            target,
+            executed: false,
+            changes: Vec::new(),
+            status: None,
+            fault: None,
+        });
         EntryId(number)
     }
 
@@ -147,15 +263,30 @@ mod tests {
 
     #[test]
     fn tells_endpoints_by_method_and_path() {
-        assert_eq!(Endpoint::of("POST", "/token"), (Endpoint::Token, None));
-        assert_eq!(Endpoint::of("GET", "/token"), (Endpoint::Unknown, None));
-        assert_eq!(
-            Endpoint::of("POST", "/access/v1/scenarios/a-1/release"),
-            (Endpoint::Release, Some("a-1"))
-        );
-        assert_eq!(Endpoint::of("POST", "/access/v1/scenarios/a-1/stop"), (Endpoint::Unknown, None));
-        assert_eq!(Endpoint::of("GET", "/access/v1/scenarios/a-1/release"), (Endpoint::Unknown, None));
-        assert_eq!(Endpoint::of("GET", "/access/v1/door/exception_calendar"), (Endpoint::Unknown, None));
+        const CALENDAR: &str = "/access/v1/door/exception_calendar";
+        for (method, path, endpoint, id, exception) in [
+            ("POST", "/token", Endpoint::Token, None, None),
+            ("GET", "/token", Endpoint::Unknown, None, None),
+            ("POST", "/access/v1/scenarios/a-1/release", Endpoint::Release, Some("a-1"), None),
+            ("POST", "/access/v1/scenarios/a-1/stop", Endpoint::Unknown, None, None),
+            ("GET", "/access/v1/scenarios/a-1/release", Endpoint::Unknown, None, None),
+            ("GET", CALENDAR, Endpoint::Calendars, None, None),
+            ("POST", CALENDAR, Endpoint::CreateCalendar, None, None),
+            ("GET", &format!("{CALENDAR}/c"), Endpoint::Calendar, Some("c"), None),
+            ("PUT", &format!("{CALENDAR}/c"), Endpoint::UpdateCalendar, Some("c"), None),
+            ("DELETE", &format!("{CALENDAR}/c"), Endpoint::DeleteCalendar, Some("c"), None),
+            ("PATCH", &format!("{CALENDAR}/c"), Endpoint::Unknown, None, None),
+            ("POST", &format!("{CALENDAR}/c/exception"), Endpoint::CreateException, Some("c"), None),
+            ("GET", &format!("{CALENDAR}/c/exception"), Endpoint::Unknown, None, None),
+            ("GET", &format!("{CALENDAR}/c/exception/e"), Endpoint::Exception, Some("c"), Some("e")),
+            ("PUT", &format!("{CALENDAR}/c/exception/e"), Endpoint::UpdateException, Some("c"), Some("e")),
+            ("DELETE", &format!("{CALENDAR}/c/exception/e"), Endpoint::DeleteException, Some("c"), Some("e")),
+            ("GET", "/access/v1/door/access_level", Endpoint::AccessLevels, None, None),
+            ("GET", "/access/v1/door/access_level/l", Endpoint::AccessLevel, Some("l"), None),
+            ("DELETE", "/access/v1/door/access_level/l", Endpoint::Unknown, None, None),
+        ] {
+            assert_eq!(Endpoint::of(method, path), (endpoint, Named { id, exception }), "{method} {path}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! [`ledger`] tells what was carried out. Authors of flows do the same over HTTP under `/simulator/`.
 
 mod api;
+pub mod calendar;
 mod control;
 pub mod event;
 pub mod fault;

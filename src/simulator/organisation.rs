@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+use jiff::civil::{DateTime, Time, Weekday, time};
+
 use crate::{
     model::{ControllerId, DoorId, IdError, ScenarioId, SiteId},
     rng::Rng,
@@ -29,6 +31,8 @@ pub struct Organisation {
     pub scenarios: Vec<Scenario>,
     /// The access groups.
     pub groups: Vec<Group>,
+    /// The access levels.
+    pub levels: Vec<Level>,
     /// The people.
     pub people: Vec<Person>,
     /// Whence ids of tokens, events and webhooks are drawn.
@@ -95,15 +99,52 @@ pub struct Scenario {
     pub groups_pass: Vec<String>,
 }
 
-/// A group of people that may pass the doors of some sites.
+/// A group of people; access levels say what it may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     /// The key.
     pub id: String,
     /// What people call it.
     pub name: String,
-    /// The sites whose doors it may pass.
+}
+
+/// Which groups may pass which doors when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Level {
+    /// The key.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// The groups that it admits.
+    pub groups: Vec<String>,
+    /// The doors that it admits to; all doors of its sites where it names none (assumed: the vendor does not say).
+    pub doors: Vec<DoorId>,
+    /// The sites where it is.
     pub sites: Vec<SiteId>,
+    /// When it admits.
+    pub schedule: Vec<LevelHours>,
+}
+
+/// When an access level admits: on one day of the week, in the time zone of the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LevelHours {
+    /// The key.
+    pub id: String,
+    /// The day.
+    pub weekday: Weekday,
+    /// From when, inclusive.
+    pub start: Time,
+    /// Until when, exclusive; 23:59 is the end of the day.
+    pub end: Time,
+}
+
+impl LevelHours {
+    /// Whether a moment of wall-clock time is in it.
+    pub fn covers(&self, moment: DateTime) -> bool {
+        let time = moment.time();
+        let before_end = time < self.end || self.end >= LAST_MINUTE;
+        moment.date().weekday() == self.weekday && self.start <= time && before_end
+    }
 }
 
 /// A person with a card.
@@ -126,6 +167,9 @@ pub struct Person {
     /// Whether it is a visitor.
     pub visitor: bool,
 }
+
+/// The last minute of a day.
+const LAST_MINUTE: Time = time(23, 59, 0, 0);
 
 /// The facility code of all cards.
 pub const FACILITY: u32 = 77;
@@ -151,7 +195,8 @@ impl Person {
 
 impl Organisation {
     /// Two sites with six doors: two doors share a name, one has its API toggle off. Three scenarios: a lockdown
-    /// for each site and one over both.
+    /// for each site and one over both. Three access levels: caretakers pass everywhere, staff at the first site, and
+    /// cleaners two of its doors in the evenings of weekdays.
     pub fn demo() -> Self {
         let mut random = Rng::new(DEMO_SEED);
         let mill = site(&mut random, "Heron Mill");
@@ -174,21 +219,20 @@ impl Organisation {
                 ..door(&mut random, name, site, panel)
             })
             .collect();
-        let (groups, people) = people(&mut random, &[mill.clone(), yard.clone()], 8);
+        let (mut groups, mut people) = people(&mut random, 8);
         let scenarios = vec![
             lockdown(&mut random, "Lockdown Heron Mill", &[&mill], &doors, &groups),
             lockdown(&mut random, "Lockdown Tern Yard", &[&yard], &doors, &groups),
             lockdown(&mut random, "Lockdown both sites", &[&mill, &yard], &doors, &groups),
         ];
-        Self {
-            id: random.uuid(),
-            api_user_id: random.uuid(),
-            doors,
-            scenarios,
-            groups,
-            people,
-            seed: random.bits(),
-        }
+        let (id, api_user_id, seed) = (random.uuid(), random.uuid(), random.bits());
+        let mut levels = levels(&mut random, &groups, &[mill, yard]);
+        let (group, level, cleaner) = cleaners(&mut random, doors.get(..2).unwrap_or_default());
+        groups.push(group);
+        levels.push(level);
+        // Before the visitor, who stays the last.
+        people.insert(people.len().saturating_sub(1), cleaner);
+        Self { id, api_user_id, doors, scenarios, groups, levels, people, seed }
     }
 
     /// An organisation of a given size; equal arguments give an equal organisation. Scenarios cover the sites in
@@ -208,7 +252,7 @@ impl Organisation {
             }
             made.push(door(&mut random, &format!("Door {}", index + 1), &place.0, &place.1));
         }
-        let (groups, people) = people(&mut random, &sites, 20);
+        let (groups, people) = people(&mut random, 20);
         let scenarios = sites
             .iter()
             .cycle()
@@ -218,8 +262,9 @@ impl Organisation {
                 lockdown(&mut random, &format!("Lockdown {}", index + 1), &[site], &made, &groups)
             })
             .collect();
-        let (id, api_user_id) = (random.uuid(), random.uuid());
-        Self { id, api_user_id, doors: made, scenarios, groups, people, seed: random.bits() }
+        let (id, api_user_id, seed) = (random.uuid(), random.uuid(), random.bits());
+        let levels = levels(&mut random, &groups, &sites);
+        Self { id, api_user_id, doors: made, scenarios, groups, levels, people, seed }
     }
 }
 
@@ -274,15 +319,69 @@ fn lockdown(
     }
 }
 
-/// A group over all sites, a group over the first site alone, and people spread over both; the last person is a
-/// visitor in no group, whom every door turns away.
-fn people(random: &mut Rng, sites: &[Arc<Site>], count: u32) -> (Vec<Group>, Vec<Person>) {
+/// An access level for the first group over all sites, and one for the second over the first site alone, always.
+fn levels(random: &mut Rng, groups: &[Group], sites: &[Arc<Site>]) -> Vec<Level> {
+    let all_sites: Vec<SiteId> = sites.iter().map(|site| site.id.clone()).collect();
+    let first_site = all_sites.get(..1).unwrap_or_default().to_vec();
+    let mut level = |name: &str, group: Option<&Group>, sites| Level {
+        id: random.uuid(),
+        name: name.to_owned(),
+        groups: group.map(|group| group.id.clone()).into_iter().collect(),
+        doors: Vec::new(),
+        sites,
+        schedule: hours(random, Weekday::Monday.cycle_forward().take(7), (Time::midnight(), LAST_MINUTE)),
+    };
+    vec![
+        level("Caretakers everywhere", groups.first(), all_sites),
+        level("Staff at the first site", groups.get(1), first_site),
+    ]
+}
+
+fn hours(
+    random: &mut Rng,
+    days: impl Iterator<Item = Weekday>,
+    (start, end): (Time, Time),
+) -> Vec<LevelHours> {
+    days.map(|weekday| LevelHours { id: random.uuid(), weekday, start, end }).collect()
+}
+
+/// A group with one person, whom an access level admits to some doors in the evenings of weekdays.
+fn cleaners(random: &mut Rng, doors: &[Door]) -> (Group, Level, Person) {
+    let group = Group { id: random.uuid(), name: "Cleaners".to_owned() };
+    let mut sites: Vec<SiteId> = doors.iter().map(|door| door.site.id.clone()).collect();
+    sites.dedup();
+    let level = Level {
+        id: random.uuid(),
+        name: "Cleaners in the evening".to_owned(),
+        groups: vec![group.id.clone()],
+        doors: doors.iter().map(|door| door.id.clone()).collect(),
+        sites,
+        schedule: hours(
+            random,
+            Weekday::Monday.cycle_forward().take(5),
+            (time(18, 0, 0, 0), time(22, 0, 0, 0)),
+        ),
+    };
+    let person = Person {
+        id: random.uuid(),
+        external_id: "hr-1001".to_owned(),
+        first_name: "Ines".to_owned(),
+        last_name: "Moreau".to_owned(),
+        email: "ines.moreau@example.org".to_owned(),
+        card_number: 21_001,
+        groups: vec![group.id.clone()],
+        visitor: false,
+    };
+    (group, level, person)
+}
+
+/// Two groups, and people spread over both; the last person is a visitor in no group, whom every door turns away.
+fn people(random: &mut Rng, count: u32) -> (Vec<Group>, Vec<Person>) {
     const FIRST: [&str; 8] = ["Anneke", "Bo", "Chidi", "Dara", "Emre", "Freya", "Goran", "Hana"];
     const LAST: [&str; 7] = ["Visser", "Lindqvist", "Okafor", "Quinn", "Yilmaz", "Storm", "Petrov"];
-    let ids = |sites: &[Arc<Site>]| sites.iter().map(|site| site.id.clone()).collect();
     let groups = vec![
-        Group { id: random.uuid(), name: "Caretakers".to_owned(), sites: ids(sites) },
-        Group { id: random.uuid(), name: "Staff".to_owned(), sites: ids(sites.get(..1).unwrap_or_default()) },
+        Group { id: random.uuid(), name: "Caretakers".to_owned() },
+        Group { id: random.uuid(), name: "Staff".to_owned() },
     ];
     let people = (1..=count)
         .map(|number| {

@@ -112,9 +112,9 @@ async fn serve(
     line.begin();
     let (head, body) = request.into_parts();
     let body = to_bytes(body, MAX_REQUEST_BYTES).await;
-    let (endpoint, scenario) = Endpoint::of(head.method.as_str(), head.uri.path());
+    let (endpoint, named) = Endpoint::of(head.method.as_str(), head.uri.path());
     let (id, effect) = {
-        let target = scenario.map(str::to_owned);
+        let target = named.id.map(str::to_owned);
         let target = target.or_else(|| body.as_ref().ok().and_then(|body| api::door_named(endpoint, body)));
         let mut truth = shared.truth();
         let id = truth.ledger.seen(clock::now().utc, endpoint, target);
@@ -139,7 +139,7 @@ async fn serve(
         let key = truth.api_key.expose_secret();
         let ask = Ask {
             endpoint,
-            scenario,
+            named,
             query: head.uri.query().unwrap_or_default(),
             good_key: header("x-api-key").map(|given| given == key),
             token,
@@ -147,7 +147,12 @@ async fn serve(
             body: &body,
         };
         let answer = truth.vendor.answer(ask, clock::now());
-        truth.note(id, |entry| entry.executed = matches!(&answer, Answer::Reply(reply) if reply.executed));
+        if let Answer::Reply(reply) = &answer {
+            truth.note(id, |entry| {
+                entry.executed = reply.executed;
+                entry.changes.clone_from(&reply.changes);
+            });
+        }
         answer
     };
     shared.changed.notify_one();

@@ -1,12 +1,14 @@
 //! Bodies in the shape of the vendor (`verkada-api.md` 5 to 8, 10), and the switches that bend them.
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
+use jiff::{Timestamp, civil::Time};
+use serde_json::{Map, Value, json};
 
 use super::{
+    calendar::{Exception, Recurrence, recurrence::day_word},
     event::{Event, Note, Who},
-    organisation::{Door, FACILITY, Group, Person, Scenario},
+    organisation::{Door, FACILITY, Group, Level, Person, Scenario},
     switches::{DoorMembers, KEY_MEMBERS, ScenarioTypes, Switches},
+    world::calendars::{Calendar, Kept},
 };
 use crate::model::{DoorId, SiteId};
 
@@ -96,7 +98,7 @@ pub(super) fn listed_event(event: &Event, organisation_id: &str, switches: &Swit
                     "message": scenario.message, "name": scenario.name,
                 },
             })),
-            "message": message(event.word),
+            "message": note.method.map_or_else(|| message(event.word), str::to_owned),
             "organizationId": organisation_id,
             "rawCard": null,
             "siteId": site_id,
@@ -189,19 +191,107 @@ pub(super) fn user(person: &Person, groups: &[Group]) -> Value {
         "remote_unlock": true,
         "cards": [{
             "active": true,
+            "card_id": null,
             "card_number": person.card_number.to_string(),
+            "card_number_base36": null,
+            "card_number_hex": null,
             "facility_code": FACILITY.to_string(),
             "type": "Standard 26-bit Wiegand",
         }],
         "entry_code": null,
         "start_date": null,
         "end_date": null,
+        "face_credential": null,
+        "has_profile_photo": false,
+        "profile_photo_last_updated": null,
+        "license_plates": [],
+        "mfa_codes": [],
+        "qr_codes": [],
     })
 }
 
 /// A group without its members (10).
 pub(super) fn group(group: &Group) -> Value {
     json!({ "group_id": group.id, "name": group.name })
+}
+
+/// An access level (10); when it was written is not simulated.
+pub(super) fn level(level: &Level, last_updated_at: Timestamp) -> Value {
+    let minute = |time: Time| format!("{:02}:{:02}", time.hour(), time.minute());
+    let events = level.schedule.iter().map(|hours| {
+        json!({
+            "access_schedule_event_id": hours.id,
+            "weekday": day_word(hours.weekday),
+            "start_time": minute(hours.start),
+            "end_time": minute(hours.end),
+            "door_status": "access_granted",
+        })
+    });
+    json!({
+        "access_level_id": level.id,
+        "name": level.name,
+        "access_groups": level.groups,
+        "doors": level.doors.iter().map(DoorId::as_str).collect::<Vec<_>>(),
+        "sites": level.sites.iter().map(SiteId::as_str).collect::<Vec<_>>(),
+        "access_schedule_events": events.collect::<Vec<_>>(),
+        "last_updated_at": last_updated_at.as_second(),
+    })
+}
+
+/// An exception calendar (9.1).
+pub(super) fn calendar(calendar: &Calendar) -> Value {
+    let exceptions = calendar.exceptions.iter().map(|kept| exception(kept, &calendar.id));
+    json!({
+        "door_exception_calendar_id": calendar.id,
+        "name": calendar.name,
+        "doors": calendar.doors.iter().map(DoorId::as_str).collect::<Vec<_>>(),
+        "exceptions": exceptions.collect::<Vec<_>>(),
+        "last_updated_at": calendar.last_updated_at.as_second(),
+    })
+}
+
+/// An exception in a calendar (9.1).
+pub(super) fn exception(kept: &Kept, calendar_id: &str) -> Value {
+    let mut members = exception_members(&kept.exception);
+    members.insert("door_exception_id".to_owned(), json!(kept.id));
+    members.insert("calendar_id".to_owned(), json!(calendar_id));
+    Value::Object(members)
+}
+
+/// What an exception says (9.1): times come back with seconds.
+pub(super) fn exception_members(exception: &Exception) -> Map<String, Value> {
+    let second = |time: Time| format!("{:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
+    let shaped = json!({
+        "date": exception.date.to_string(),
+        "start_time": second(exception.start),
+        "end_time": second(exception.end),
+        "door_status": exception.status.word(),
+        "all_day_default": exception.all_day_default,
+        "first_person_in": exception.first_person_in,
+        "first_person_in_group_ids": exception.first_person_in_groups,
+        "double_badge": exception.double_badge,
+        "double_badge_group_ids": exception.double_badge_groups,
+        "recurrence_rule": exception.recurrence.as_ref().map(recurrence),
+    });
+    match shaped {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Map::new(),
+    }
+}
+
+fn recurrence(rule: &Recurrence) -> Value {
+    let excluded = rule.excluded_dates.as_ref();
+    json!({
+        "frequency": rule.frequency.word(),
+        "interval": rule.interval,
+        "by_day": rule.by_day,
+        "by_month": rule.by_month,
+        "by_month_day": rule.by_month_day,
+        "by_set_pos": rule.by_set_pos,
+        "count": rule.count,
+        "until": rule.until.map(|until| until.to_string()),
+        "excluded_dates": excluded.map(|days| days.iter().map(ToString::to_string).collect::<Vec<_>>()),
+    })
 }
 
 /// Adds unknown members and nulls, as the switches say.

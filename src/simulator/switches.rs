@@ -54,6 +54,29 @@ pub struct Switches {
     pub rate_limit_plain: bool,
     /// The `Retry-After` of a 429; none without it.
     pub rate_limit_retry_after: Option<String>,
+    /// The ids of the sites for which the key has Door Access Management, which calendars and access levels need; all
+    /// where it is null.
+    pub managed_sites: Option<Vec<String>>,
+    /// What an exception does that is written after it has started.
+    pub exception_started: ExceptionStarted,
+    /// Which calendar wins where several have an exception in force for a door, and which exception within one.
+    pub calendar_overlap: CalendarOverlap,
+    /// Whether exceptions of one calendar may overlap.
+    pub exception_overlap: ExceptionOverlap,
+    /// How long a written exception takes to the controller.
+    pub exception_delay_ms: u64,
+    /// What becomes of members that a PUT leaves out.
+    pub put_left_out: Put,
+    /// What becomes of the exceptions of a calendar at a PUT with an empty list of them.
+    pub put_no_exceptions: Put,
+    /// What an end at 23:59 means.
+    pub exception_end_2359: LastMinute,
+    /// How long reads of calendars lag behind.
+    pub calendar_state_delay_ms: u64,
+    /// Whether a lockdown locks a door that an exception frees.
+    pub lockdown_beats_exceptions: bool,
+    /// Whether `door_unlocked` and `door_locked` come as well where a schedule or an exception moves the lock.
+    pub schedule_lock_events: bool,
     /// Which members a door has.
     pub door_members: DoorMembers,
     /// The members that are null wherever they occur; `*` stands for all. Those of [`KEY_MEMBERS`] never are.
@@ -92,15 +115,22 @@ const fn bounded(milliseconds: u64) -> Duration {
 }
 
 /// The members that are never made null: they are keys, or hold everything else.
-pub const KEY_MEMBERS: [&str; 15] = [
+pub const KEY_MEMBERS: [&str; 22] = [
     "access_groups",
+    "access_level_id",
+    "access_levels",
     "access_members",
     "data",
+    "door_exception_calendar_id",
+    "door_exception_calendars",
+    "door_exception_id",
     "door_id",
     "doors",
     "event_id",
     "events",
+    "frequency",
     "group_id",
+    "interval",
     "next_page_token",
     "notification_type",
     "scenario_id",
@@ -135,6 +165,17 @@ impl Default for Switches {
             rate_limit: true,
             rate_limit_plain: false,
             rate_limit_retry_after: None,
+            managed_sites: None,
+            exception_started: ExceptionStarted::AtOnce,
+            calendar_overlap: CalendarOverlap::LastUpdated,
+            exception_overlap: ExceptionOverlap::Taken,
+            exception_delay_ms: 0,
+            put_left_out: Put::Emptied,
+            put_no_exceptions: Put::Emptied,
+            exception_end_2359: LastMinute::Counts,
+            calendar_state_delay_ms: 0,
+            lockdown_beats_exceptions: true,
+            schedule_lock_events: true,
             door_members: DoorMembers::Full,
             null_members: Vec::new(),
             extra_members: false,
@@ -202,6 +243,16 @@ impl Switches {
     /// [`Self::scenario_state_delay_ms`].
     pub const fn scenario_state_delay(&self) -> Duration {
         bounded(self.scenario_state_delay_ms)
+    }
+
+    /// [`Self::exception_delay_ms`].
+    pub const fn exception_delay(&self) -> Duration {
+        bounded(self.exception_delay_ms)
+    }
+
+    /// [`Self::calendar_state_delay_ms`].
+    pub const fn calendar_state_delay(&self) -> Duration {
+        bounded(self.calendar_state_delay_ms)
     }
 
     /// [`Self::event_delay_ms`].
@@ -336,6 +387,56 @@ positions! {
         Unknown = "unknown",
         /// Null.
         Null = "null",
+    }
+}
+positions! {
+    /// What an exception does that is written after it has started. Times have no seconds, so that one which starts
+    /// in the minute of the writing has started.
+    ExceptionStarted {
+        /// It is in force at once.
+        AtOnce = "at_once",
+        /// What has started is missed; a recurrence is in force from its next start on.
+        NextStart = "next_start",
+        /// It is refused with 400.
+        Refused = "refused",
+    }
+}
+positions! {
+    /// Which exception wins where several are in force for a door.
+    CalendarOverlap {
+        /// That of the calendar that was updated last, and in it the one that was.
+        LastUpdated = "last_updated",
+        /// The one that locks most.
+        MostLocked = "most_locked",
+        /// The one that opens most.
+        MostOpen = "most_open",
+    }
+}
+positions! {
+    /// Whether exceptions of one calendar may overlap.
+    ExceptionOverlap {
+        /// They may.
+        Taken = "taken",
+        /// They are refused with 400.
+        Refused = "refused",
+    }
+}
+positions! {
+    /// What becomes of what a PUT does not give.
+    Put {
+        /// It is emptied.
+        Emptied = "emptied",
+        /// It stays.
+        Kept = "kept",
+    }
+}
+positions! {
+    /// What an end at 23:59 means.
+    LastMinute {
+        /// That minute counts: the exception lasts through the end of the day.
+        Counts = "counts",
+        /// It ends as that minute begins.
+        Exclusive = "exclusive",
     }
 }
 positions! {

@@ -1,6 +1,13 @@
-//! The physics: doors that lock and open, scenarios that lock them, controllers that lose their link.
+//! The physics: doors that lock and open, exceptions and scenarios that rule them, controllers that lose their link.
+//!
+//! From the lowest to the highest, a door obeys its schedule, the exceptions in force, a lockdown, and a momentary unlock.
 //!
 //! Pure: time is handed in, nothing is sent. Every act first lets the time pass that went by since the last one.
+
+pub mod access;
+pub mod calendars;
+pub mod passages;
+mod plan;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,12 +15,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::SignedDuration;
+use calendars::Slot;
+use jiff::{SignedDuration, tz::TimeZone};
+use passages::{Passages, UnlockedBy};
+use plan::Plan;
 use serde::Serialize;
 
 use super::{
+    calendar::DoorStatus,
     event::{Event, Journal, Lag, Note, Who},
-    organisation::{self, Door, Group, Organisation, Person, Scenario},
+    organisation::{self, Door, Group, Level, Organisation, Person, Scenario},
     switches::Switches,
 };
 use crate::{
@@ -75,6 +86,8 @@ pub struct DoorState {
     pub held_open: bool,
     /// Whether its schedule lets everybody pass.
     pub free_by_schedule: bool,
+    /// What an exception wants of it; `None` leaves it to the schedule.
+    pub exception: Option<DoorStatus>,
     /// Whether a scenario locks it.
     pub locked_down: bool,
     /// Whether its controller is online.
@@ -94,12 +107,17 @@ pub struct World {
     pub api_user_id: String,
     /// The access groups.
     pub groups: Vec<Group>,
+    /// The access levels.
+    pub levels: Vec<Level>,
     /// The people.
     pub people: Vec<Arc<Person>>,
     /// When it began.
     pub started: Now,
     doors: BTreeMap<DoorId, Room>,
     scenarios: BTreeMap<ScenarioId, Running>,
+    calendars: BTreeMap<String, Slot>,
+    /// How often calendars were written.
+    updates: u64,
     offline: BTreeSet<ControllerId>,
     due: BTreeSet<(Instant, DoorId, Due)>,
     random: Rng,
@@ -110,6 +128,8 @@ pub struct World {
 enum Due {
     Relock,
     HeldOpen,
+    /// Exceptions begin, end or reach the controller.
+    Plan,
 }
 
 /// Why and for how long a door lets somebody pass.
@@ -128,6 +148,15 @@ struct Room {
     open: bool,
     held_open: bool,
     free_by_schedule: bool,
+    /// What the controller last heard of exceptions.
+    plan: Plan,
+    /// What it will hear of them, and when.
+    plans_on_the_way: Vec<(Instant, Plan)>,
+    /// What the exceptions in force want.
+    exception: Option<DoorStatus>,
+    /// When that may change.
+    edge_at: Option<Instant>,
+    passages: Passages,
     /// What the controller last heard of scenarios.
     locked_down: bool,
     relock_at: Option<Instant>,
@@ -155,10 +184,37 @@ impl Room {
             open: false,
             held_open: false,
             free_by_schedule: false,
+            plan: Plan::default(),
+            plans_on_the_way: Vec::new(),
+            exception: None,
+            edge_at: None,
+            passages: Passages::default(),
             locked_down: false,
             relock_at: None,
             held_at: None,
             who: None,
+        }
+    }
+
+    /// Whether everybody passes without a credential.
+    fn is_free(&self, switches: &Switches) -> bool {
+        self.is_free_with(self.exception, switches)
+    }
+
+    /// Whether everybody would pass if this were what exceptions want.
+    fn is_free_with(&self, exception: Option<DoorStatus>, switches: &Switches) -> bool {
+        let free = exception.map_or(self.free_by_schedule, |status| status == DoorStatus::Unlocked);
+        let locked_down = self.locked_down && (switches.lockdown_beats_exceptions || exception.is_none());
+        free && !locked_down
+    }
+
+    /// What unlocks it.
+    fn unlocked_by(&self, switches: &Switches) -> Option<UnlockedBy> {
+        match (self.locked, self.is_free(switches), self.exception) {
+            (true, ..) => None,
+            (false, true, Some(_)) => Some(UnlockedBy::Exception),
+            (false, true, None) => Some(UnlockedBy::Schedule),
+            (false, false, _) => Some(UnlockedBy::Momentary),
         }
     }
 }
@@ -178,10 +234,13 @@ impl World {
             organisation_id: organisation.id,
             api_user_id: organisation.api_user_id,
             groups: organisation.groups,
+            levels: organisation.levels,
             people: organisation.people.into_iter().map(Arc::new).collect(),
             started: now,
             doors: organisation.doors.into_iter().map(|door| (door.id.clone(), Room::new(door))).collect(),
             scenarios: organisation.scenarios.into_iter().map(|s| (s.id.clone(), running(s))).collect(),
+            calendars: BTreeMap::new(),
+            updates: 0,
             offline: BTreeSet::new(),
             due: BTreeSet::new(),
             random: Rng::new(organisation.seed),
@@ -197,6 +256,7 @@ impl World {
             match due {
                 Due::Relock => self.relock(&id, then),
                 Due::HeldOpen => self.hold(&id, then),
+                Due::Plan => self.hear_of_exceptions(&id, then),
             }
         }
     }
@@ -231,6 +291,7 @@ impl World {
             open: room.open,
             held_open: room.held_open,
             free_by_schedule: room.free_by_schedule,
+            exception: room.exception,
             locked_down: room.locked_down,
             online: !self.offline.contains(&room.door.controller.id),
         })
@@ -250,18 +311,6 @@ impl World {
         Ok(running.active)
     }
 
-    /// Whether a person may pass a door: by a group of the door's site and, under a scenario, by one that it
-    /// excepts.
-    pub fn may_pass(&self, person: &Person, door: &DoorId) -> bool {
-        let Some(room) = self.doors.get(door) else { return false };
-        let member = |group: &&Group| person.groups.contains(&group.id);
-        let by_group =
-            self.groups.iter().filter(member).any(|group| group.sites.contains(&room.door.site.id));
-        let excepted = |scenario: &Scenario| scenario.groups_pass.iter().any(|id| person.groups.contains(id));
-        let mut over = self.scenarios.values().filter(|running| running.locks(door));
-        by_group && (!room.locked_down || over.all(|running| excepted(&running.scenario)))
-    }
-
     /// A person holds a card to the reader; `None` stands for a card that nobody knows.
     ///
     /// # Errors
@@ -270,7 +319,11 @@ impl World {
         self.advance(now);
         let person = person.map(|person| self.person(person)).transpose()?;
         let unlock_time = self.door(id)?.unlock_time;
-        let Some(person) = person.filter(|person| self.may_pass(person, id)) else {
+        // A card alone is too little where nobody may pass, or a code is needed as well.
+        let card_passes =
+            !matches!(self.door_state(id)?.exception, Some(DoorStatus::Locked | DoorStatus::CardAndCode));
+        let passes = |person: &Arc<Person>| card_passes && self.may_pass(person, id, now.utc);
+        let Some(person) = person.filter(passes) else {
             let input = Some(format!("{}|99999", organisation::FACILITY));
             let note = Note { input, direction: Some("Inbound"), accepted: Some(false), ..Note::default() };
             self.emit("door_keycard_entered_rejected", Some(id), note, now);
@@ -280,10 +333,14 @@ impl World {
             input: Some(person.card()),
             direction: Some("Inbound"),
             accepted: Some(true),
-            who: Some(Who::Person(person)),
-            scenario: None,
+            who: Some(Who::Person(Arc::clone(&person))),
+            ..Note::default()
         };
         self.grant(id, Passage { word: "door_keycard_entered_accepted", note, lasts: unlock_time }, now);
+        if let Some(room) = self.doors.get_mut(id) {
+            room.plan.arrive(&person.groups, now.utc, &zone_of(&room.door), &self.switches);
+            self.follow_exceptions(id, now);
+        }
         Ok(Verdict::Accepted)
     }
 
@@ -308,7 +365,8 @@ impl World {
         self.advance(now);
         let unlock_time = self.door(id)?.unlock_time;
         if self.door_state(id)?.online {
-            let note = Note { who: Some(who), accepted: Some(true), ..Note::default() };
+            let note =
+                Note { method: method_of(&who), who: Some(who), accepted: Some(true), ..Note::default() };
             self.grant(id, Passage { word: "door_remote_unlock_accepted", note, lasts: unlock_time }, now);
         }
         Ok(unlock_time)
@@ -321,7 +379,7 @@ impl World {
     pub fn reject_remote(&mut self, id: &DoorId, who: Who, now: Now) -> Result<(), ActError> {
         self.advance(now);
         self.door(id)?;
-        let note = Note { who: Some(who), accepted: Some(false), ..Note::default() };
+        let note = Note { method: method_of(&who), who: Some(who), accepted: Some(false), ..Note::default() };
         self.emit("door_remote_unlock_rejected", Some(id), note, now);
         Ok(())
     }
@@ -396,7 +454,7 @@ impl World {
         let word = if room.free_by_schedule { "unlocked" } else { "locked" };
         let note = Note { input: Some(word.to_owned()), ..Note::default() };
         self.emit("door_schedule_toggle", Some(id), note, now);
-        self.settle(id, now);
+        self.settle(id, self.switches.schedule_lock_events, now);
         Ok(())
     }
 
@@ -420,6 +478,7 @@ impl World {
                 self.doors.values().filter(wired).map(|room| room.door.id.clone()).collect();
             for id in ids {
                 self.hear_of_scenarios(&id, now);
+                self.hear_of_exceptions(&id, now);
             }
         } else {
             self.emit("door_acu_offline", Some(id), Note::default(), now);
@@ -479,6 +538,7 @@ impl World {
     pub fn remove_door(&mut self, id: &DoorId) -> Result<(), ActError> {
         self.doors.remove(id).ok_or_else(|| ActError::UnknownDoor(id.clone()))?;
         self.due.retain(|(_, door, _)| door != id);
+        self.forget_door(id);
         Ok(())
     }
 
@@ -527,7 +587,7 @@ impl World {
         self.emit(word, Some(id), note, now);
         let Some(room) = self.doors.get_mut(id) else { return };
         room.who = who;
-        if room.free_by_schedule && !room.locked_down {
+        if room.is_free(&self.switches) {
             return;
         }
         let relock_at = now.mono + lasts;
@@ -535,7 +595,7 @@ impl World {
             self.due.remove(&(old, id.clone(), Due::Relock));
         }
         self.due.insert((relock_at, id.clone(), Due::Relock));
-        self.set_locked(id, false, now);
+        self.set_locked(id, false, self.switches.lock_events, now);
     }
 
     /// Ends a momentary unlock, if there is one.
@@ -543,24 +603,35 @@ impl World {
         let Some(room) = self.doors.get_mut(id) else { return };
         if let Some(at) = room.relock_at.take() {
             self.due.remove(&(at, id.clone(), Due::Relock));
-            self.settle(id, now);
+            self.settle(id, true, now);
         }
     }
 
-    /// Brings the lock into the state that schedule and scenarios want, unless a momentary unlock is on top.
-    fn settle(&mut self, id: &DoorId, now: Now) {
+    /// Brings the lock into the state that schedule, exceptions and scenarios want, unless a momentary unlock is on
+    /// top; `told` says whether an event tells it.
+    fn settle(&mut self, id: &DoorId, told: bool, now: Now) {
         let Some(room) = self.doors.get(id) else { return };
-        let locked = room.locked_down || !room.free_by_schedule;
+        let locked = !room.is_free(&self.switches);
         if room.relock_at.is_none() || !locked {
-            self.set_locked(id, locked, now);
+            self.set_locked(id, locked, told && self.switches.lock_events, now);
+        } else {
+            self.note_passage(id, now);
         }
     }
 
-    fn set_locked(&mut self, id: &DoorId, locked: bool, now: Now) {
-        let Some(room) = self.doors.get_mut(id).filter(|room| room.locked != locked) else { return };
+    fn note_passage(&mut self, id: &DoorId, now: Now) {
+        if let Some(room) = self.doors.get_mut(id) {
+            room.passages.note(room.unlocked_by(&self.switches), now.utc);
+        }
+    }
+
+    fn set_locked(&mut self, id: &DoorId, locked: bool, told: bool, now: Now) {
+        let Some(room) = self.doors.get_mut(id) else { return };
+        let changes = room.locked != locked;
         room.locked = locked;
         let note = Note { who: room.who.clone(), ..Note::default() };
-        if self.switches.lock_events {
+        self.note_passage(id, now);
+        if changes && told {
             self.emit(if locked { "door_locked" } else { "door_unlocked" }, Some(id), note, now);
         }
     }
@@ -590,8 +661,21 @@ impl World {
         if begins {
             self.relock(id, now);
         }
-        self.settle(id, now);
+        self.settle(id, true, now);
     }
+}
+
+/// What the vendor's log says of the way in which the API unlocked (`verkada-api.md` 5.4).
+const fn method_of(who: &Who) -> Option<&'static str> {
+    match who {
+        Who::Person(_) => Some("User Unlock API"),
+        Who::Api(_) => None,
+    }
+}
+
+/// The time zone of a door; UTC where its name is none.
+fn zone_of(door: &Door) -> TimeZone {
+    TimeZone::get(&door.time_zone).unwrap_or(TimeZone::UTC)
 }
 
 impl Running {

@@ -17,7 +17,10 @@ use verkada2mqtt::{
     },
 };
 
-use crate::rig::{KEY, Rig, quick};
+use crate::{
+    calendars::{self, CALENDARS},
+    rig::{KEY, Rig, quick},
+};
 
 /// A change of switches.
 type Change = Box<dyn Fn(&mut Switches)>;
@@ -34,7 +37,7 @@ async fn tour(rig: &Rig) -> BTreeSet<u16> {
     let (person, group) = (&people[0].id, &people[0].groups[0]);
     rig.world.badge(&id, Some(person)).unwrap();
     rig.world.badge(&id, None).unwrap();
-    let mut seen = BTreeSet::new();
+    let mut seen = tour_of_management(rig, &door).await;
     for path in [
         "/access/v1/doors",
         "/access/v1/doors?door_ids=a&site_ids=b",
@@ -78,6 +81,47 @@ async fn tour(rig: &Rig) -> BTreeSet<u16> {
     }
     seen.insert(rig.ask("GET", "/access/v1/doors", &[], "").await.status);
     seen.insert(rig.ask("POST", "/token", &[("x-api-key", "wrong")], "").await.status);
+    seen
+}
+
+/// Asks for calendars and access levels, good and bad, and returns the statuses that were seen.
+async fn tour_of_management(rig: &Rig, door: &str) -> BTreeSet<u16> {
+    let calendar = calendars::create(rig, &json!({ "name": "Tour", "doors": [door] })).await;
+    let exception = json!({
+        "date": "2030-09-20", "start_time": "09:00", "end_time": "10:00", "door_status": "unlocked",
+        "recurrence_rule": { "frequency": "WEEKLY", "interval": 1, "by_day": ["FR"], "excluded_dates": ["2030-10-04"] },
+    });
+    let added = rig.post(&format!("{CALENDARS}/{calendar}/exception"), &exception).await.json();
+    let exception_path =
+        format!("{CALENDARS}/{calendar}/exception/{}", added["door_exception_id"].as_str().unwrap());
+    let level = rig.get("/access/v1/door/access_level").await.json()["access_levels"][0].clone();
+    let mut seen = BTreeSet::new();
+    for path in [
+        CALENDARS,
+        &format!("{CALENDARS}?last_updated_after=1"),
+        &format!("{CALENDARS}?last_updated_after=x"),
+        &format!("{CALENDARS}/{calendar}"),
+        &format!("{CALENDARS}/none"),
+        &exception_path,
+        &format!("{CALENDARS}/{calendar}/exception/none"),
+        "/access/v1/door/access_level",
+        &format!("/access/v1/door/access_level/{}", level["access_level_id"].as_str().unwrap()),
+        "/access/v1/door/access_level/none",
+    ] {
+        seen.insert(rig.get(path).await.status);
+    }
+    let own = format!("{CALENDARS}/{calendar}");
+    for (method, path, body) in [
+        ("PUT", exception_path.as_str(), exception.clone()),
+        ("PUT", &exception_path, json!({})),
+        ("PUT", &own, json!({ "name": "Tour", "doors": [door], "exceptions": [exception] })),
+        ("DELETE", &exception_path, Value::Null),
+        ("POST", CALENDARS, json!({})),
+        ("DELETE", &own, Value::Null),
+        ("DELETE", &own, Value::Null),
+    ] {
+        seen.insert(rig.call(method, path, &body).await.status);
+    }
     seen
 }
 
@@ -151,8 +195,8 @@ async fn lists_are_filtered_in_both_forms() {
     for (query, expected) in [("types=lockdown", 3), ("types=hold", 0), ("scenario_types=hold,lockdown", 3)] {
         assert_eq!(count(format!("/access/v1/scenarios?{query}"), "scenarios").await, expected, "{query}");
     }
-    assert_eq!(count("/access/v1/access_users".to_owned(), "access_members").await, 7);
-    assert_eq!(count("/access/v1/access_users?include_visitors=true".to_owned(), "access_members").await, 8);
+    assert_eq!(count("/access/v1/access_users".to_owned(), "access_members").await, 8);
+    assert_eq!(count("/access/v1/access_users?include_visitors=true".to_owned(), "access_members").await, 9);
 }
 
 #[tokio::test]

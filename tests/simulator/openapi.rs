@@ -83,6 +83,8 @@ impl OpenApi {
                 told(types.iter().any(|one| is_of_type(value, one.as_str().unwrap())))
             }
             "enum" => told(rule.as_array().unwrap().contains(value)),
+            "minimum" => told(value.as_i64().is_none_or(|number| number >= rule.as_i64().unwrap())),
+            "maximum" => told(value.as_i64().is_none_or(|number| number <= rule.as_i64().unwrap())),
             "minLength" => {
                 let least = usize::try_from(rule.as_u64().unwrap()).unwrap();
                 told(value.as_str().is_none_or(|text| text.chars().count() >= least))
@@ -146,6 +148,11 @@ mod tests {
         let unlock = |body: Value| api.faults_of("/components/schemas/UserUnlockRequest", &body).len();
         assert_eq!(unlock(json!({ "door_id": "d", "user_id": "u" })), 0);
         assert_eq!(unlock(json!({ "door_id": "d", "user_id": "u", "external_id": "e" })), 1, "one of two");
+        let month = |number: i64| {
+            let pointer = "/components/schemas/RecurrenceRule/properties/by_month";
+            api.faults_of(pointer, &json!(number)).len()
+        };
+        assert_eq!([month(0), month(1), month(12), month(13)], [1, 0, 0, 1], "outside of a range");
         let frequency = json!({ "frequency": "HOURLY" });
         let rule =
             api.faults_of("/components/schemas/RecurrenceRule/properties/frequency", &frequency["frequency"]);

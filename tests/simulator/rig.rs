@@ -82,8 +82,13 @@ impl Rig {
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, body).await
+    }
+
+    /// A request with a body, or without one where it is null.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        self.ask("POST", path, &[("x-verkada-auth", &self.token)], &body).await
+        self.ask(method, path, &[("x-verkada-auth", &self.token)], &body).await
     }
 
     pub(crate) async fn unlock(&self, door: &str) -> Answer {
