@@ -246,6 +246,34 @@ fn a_merged_lockdown_does_not_take_the_place_of_the_one_that_is_taken_up() {
 }
 
 #[test]
+fn a_hundred_lockdowns_at_once_go_in_the_order_of_their_presses() {
+    let ids: Vec<String> = (0..100).map(|number| format!("s-{:02}", number * 37 % 100)).collect();
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
+        bench.scenarios = ids.iter().map(|id| scenario(id, &["d-1"])).collect();
+    });
+    bench.run(secs(60));
+    bench.take_log();
+    let began = bench.now.mono;
+    let mut sent = Vec::new();
+    let mut take = |bench: &mut Bench| {
+        let log = bench.take_log();
+        sent.extend(log.iter().filter_map(|line| line.strip_prefix(">activate ").map(str::to_owned)));
+        sent.len()
+    };
+    for id in &ids {
+        bench.command(&format!("scenario/{id}"), "ON");
+        bench.run(ms(1));
+    }
+    // The vendor takes 25 requests in 5 s, of which a reading may have had one.
+    assert!(take(&mut bench) >= 20);
+    while take(&mut bench) < ids.len() {
+        bench.run(ms(100));
+        assert!(bench.now.mono - began < secs(25), "what the budget allows goes out");
+    }
+    assert_eq!(sent, ids);
+}
+
+#[test]
 fn an_unlock_that_a_crash_cut_off_is_unknown_and_is_never_sent_again() {
     let mut bench = Bench::settled();
     bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);
