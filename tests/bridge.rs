@@ -56,6 +56,12 @@ fn active(bench: &mut Bench, on: bool) {
     bench.scenarios[0].state = if on { ScenarioState::Active } else { ScenarioState::Inactive };
 }
 
+/// A session of the securing connection that is proven.
+fn join_securing(bench: &mut Bench) {
+    bench.input(Input::Securing(UP));
+    bench.input(Input::Securing(LinkEvent::Proven));
+}
+
 fn with(change: impl FnOnce(&mut Settings)) -> Settings {
     let mut settings = settings(Style::Device);
     change(&mut settings);

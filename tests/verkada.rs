@@ -70,8 +70,8 @@ enum Step {
     Close(Vec<u8>),
     /// Writes these bytes, and closes the connection after some time has passed.
     CloseAfter(Vec<u8>, Duration),
-    /// Writes these bytes one by one, with a pause after each.
-    Drip(Vec<u8>, Duration),
+    /// Writes the first bytes at once and the others one by one, with a pause after each.
+    Drip(Vec<u8>, Vec<u8>, Duration),
     /// Writes these bytes and then nothing, for ever.
     Stall(Vec<u8>),
 }
@@ -214,8 +214,9 @@ async fn serve(
                 spin(pause).await;
                 return Ok(());
             }
-            Step::Drip(bytes, pause) => {
-                for byte in bytes {
+            Step::Drip(first, rest, pause) => {
+                stream.write_all(&first).await?;
+                for byte in rest {
                     stream.write_all(&[byte]).await?;
                     stream.flush().await?;
                     tokio::time::sleep(pause).await;
@@ -957,7 +958,8 @@ async fn an_answer_cut_at_any_byte_gives_done_or_unclear_and_never_doubles_an_un
 
 #[tokio::test]
 async fn an_act_without_an_answer_is_unclear_when_its_time_ends() {
-    for step in [Step::Stall(Vec::new()), Step::Drip(vec![b'H'; 10_000], Duration::from_millis(5))] {
+    let drip = Step::Drip(Vec::new(), vec![b'H'; 10_000], Duration::from_millis(5));
+    for step in [Step::Stall(Vec::new()), drip] {
         let server = Server::start(but(UNLOCK, move |_| step.clone())).await;
         let client = server.client_with(quick);
         let started = clock::now().mono;
@@ -965,6 +967,33 @@ async fn an_act_without_an_answer_is_unclear_when_its_time_ends() {
         assert!(matches!(fault, Fault::Unclear(_)), "{fault:?}");
         assert!(clock::now().mono - started < Duration::from_secs(5));
         assert_eq!(server.count(UNLOCK), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_is_ended_by_the_total_time() {
+    // No byte is late, and no limit of size is near.
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10000\r\n\r\n".to_vec();
+    let drip = Step::Drip(head, vec![b' '; 10_000], Duration::from_millis(20));
+    for line in [DOORS, UNLOCK] {
+        let (step, slow) = (drip.clone(), Arc::new(AtomicBool::new(true)));
+        let switch = Arc::clone(&slow);
+        let script =
+            but(line, move |got| if switch.load(Ordering::SeqCst) { step.clone() } else { good(got) });
+        let server = Server::start(script).await;
+        let client = server.client_with(quick);
+        let request = if line == DOORS { call(Request::ListDoors) } else { unlock_call() };
+        let started = clock::now().mono;
+        let result = ask(&client, &request).await.result;
+        assert!(clock::now().mono - started < Duration::from_secs(5));
+        if line == DOORS {
+            let text = "list doors: the answer cannot be read: the time for the body ended";
+            assert_eq!(result.unwrap_err().to_string(), text);
+        } else {
+            assert_eq!(result, unlocked(None), "its status line is the proof");
+        }
+        slow.store(false, Ordering::SeqCst);
+        assert!(ask(&client, &request).await.result.is_ok(), "the next call does not wait behind it");
     }
 }
 
@@ -1048,7 +1077,7 @@ async fn a_list_that_is_not_whole_is_refused_whole() {
         (Step::Close(whole[..whole.len() - 1].to_vec()), "malformed"),
         (Step::Stall(whole[..whole.len() - 1].to_vec()), "malformed"),
         // The head takes about a tenth of the limit, the body several times the limit.
-        (Step::Drip(whole, Duration::from_millis(2)), "malformed"),
+        (Step::Drip(Vec::new(), whole, Duration::from_millis(2)), "malformed"),
         (answer(200, doors.trim_end().trim_end_matches('}')), "malformed"),
         (answer(200, r#"{"doors":null}"#), "malformed"),
         (answer(200, r#"{"door":[]}"#), "malformed"),

@@ -94,10 +94,18 @@ impl Bridge {
     /// Answers a command that the gate turned away, or only counts it.
     pub(super) fn refuse(&mut self, origin: &Origin, refusal: Refusal, now: Now) {
         self.raise_refused(origin, refusal.reason, &refusal.message, now);
-        if self.flood.count(&origin.target, refusal.reason, now.mono) {
-            self.report(&Report::refusal(origin, refusal, now.utc), now);
-        } else {
-            self.books.end(origin, refusal.outcome, Some(refusal.reason));
+        let answers = self.flood.count(&origin.target, refusal.reason, now.mono);
+        let uses_id = refusal.uses_id;
+        let report = Report::refusal(origin, refusal, now.utc);
+        if answers {
+            self.report(&report, now);
+            return;
+        }
+        self.books.end(origin, report.outcome, report.reason);
+        if uses_id {
+            // The next run has to know the id.
+            self.ids.note(&report);
+            self.record(&report, now);
         }
     }
 

@@ -69,15 +69,17 @@ pub(super) struct Refusal {
     pub(super) message: String,
     /// Whether the cause is that the command came before: its age, or that its one-time code was used.
     pub(super) may_repeat: bool,
+    /// Whether its id counts as used all the same: then it is written down, whatever else is turned away.
+    pub(super) uses_id: bool,
 }
 
 impl Refusal {
     pub(super) fn refused(reason: Reason, message: impl Into<String>) -> Self {
-        Self { outcome: Outcome::Refused, reason, message: message.into(), may_repeat: false }
+        Self { outcome: Outcome::Refused, reason, message: message.into(), may_repeat: false, uses_id: false }
     }
 
     fn expired(message: String) -> Self {
-        Self { outcome: Outcome::Expired, reason: Reason::TooOld, message, may_repeat: true }
+        Self { outcome: Outcome::Expired, may_repeat: true, ..Self::refused(Reason::TooOld, message) }
     }
 
     pub(super) fn merged(reason: Reason, message: impl Into<String>) -> Self {

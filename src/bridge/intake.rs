@@ -324,11 +324,12 @@ impl Bridge {
             if action.opens() {
                 within?;
             }
-            if let Some(id) = origin.id.as_ref().filter(|_| is_counted) {
+            let id = origin.id.as_ref().filter(|_| is_counted);
+            if let Some(id) = id {
                 self.ids.remember(id, action, &origin.target, now);
             }
             let text = "an equal command is under way; its result counts for this one too";
-            return Err(Refusal::merged(Reason::Merged, text));
+            return Err(Refusal { uses_id: id.is_some(), ..Refusal::merged(Reason::Merged, text) });
         }
         let believed = match &origin.target {
             Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {

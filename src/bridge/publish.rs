@@ -119,7 +119,7 @@ impl Bridge {
     }
 
     /// Writes down what is reported.
-    fn record(&mut self, report: &Report, now: Now) {
+    pub(super) fn record(&mut self, report: &Report, now: Now) {
         let draft = Draft {
             stage: report.stage,
             origin: &report.origin,

@@ -47,6 +47,8 @@ const MAX_NAMES: usize = 5;
 pub(super) enum Check {
     /// A heartbeat comes back from the broker.
     Broker,
+    /// One comes back on the connection that carries only scenarios as well.
+    Securing,
     /// The configuration lets scenarios be activated.
     Allowed,
     /// The clock is right, so that stamped commands are neither old nor from the future.
@@ -69,8 +71,9 @@ pub(super) enum Check {
 
 impl Check {
     /// Every check.
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Broker,
+        Self::Securing,
         Self::Allowed,
         Self::Clock,
         Self::Token,
@@ -86,6 +89,7 @@ impl Check {
     const fn word(self) -> &'static str {
         match self {
             Self::Broker => "broker",
+            Self::Securing => "securing",
             Self::Allowed => "allowed",
             Self::Clock => "clock",
             Self::Token => "token",
@@ -102,9 +106,13 @@ impl Check {
     /// known to be wrong.
     const fn is_needed(self) -> bool {
         match self {
-            Self::Broker | Self::Allowed | Self::Token | Self::Scenarios | Self::Listed | Self::Budget => {
-                true
-            }
+            Self::Broker
+            | Self::Securing
+            | Self::Allowed
+            | Self::Token
+            | Self::Scenarios
+            | Self::Listed
+            | Self::Budget => true,
             Self::Clock | Self::RoundTrip | Self::Activate | Self::Drill => false,
         }
     }
@@ -157,6 +165,8 @@ pub(super) struct Readiness {
     checks: BTreeMap<Check, Shown>,
     /// Since when no heartbeat is known to come back, while that is so.
     unproven_since: Option<Instant>,
+    /// The same for the connection that carries only scenarios.
+    securing_unproven_since: Option<Instant>,
     /// By how much the vendor's clock is ahead of ours.
     skew: Option<SignedDuration>,
     /// Whether the last reading contradicted it.
@@ -183,6 +193,7 @@ impl Readiness {
         Self {
             checks: Check::ALL.map(|check| (check, unknown.clone())).into(),
             unproven_since: Some(now.mono),
+            securing_unproven_since: Some(now.mono),
             skew: None,
             skew_doubted: false,
             begun: BTreeMap::new(),
@@ -265,9 +276,10 @@ impl Readiness {
 
     /// When the answer may change although nothing happens.
     pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
-        let unproven = self.unproven_since.map(|since| since + UNPROVEN_LASTS);
+        let unproven = self.unproven_since.into_iter().chain(self.securing_unproven_since);
+        let unproven = unproven.map(|since| since + UNPROVEN_LASTS);
         let differs = self.differs_since.map(|since| since + STANDS);
-        unproven.into_iter().chain(differs).filter(|at| *at > now).min()
+        unproven.chain(differs).filter(|at| *at > now).min()
     }
 
     /// Takes what was found; says whether anything is to be shown.
@@ -406,10 +418,12 @@ impl Readiness {
 impl Bridge {
     /// Shows whether a lockdown could be started, if that changed.
     pub(super) fn compare_readiness(&mut self, now: Now) {
-        if self.link.proven {
-            self.readiness.unproven_since = None;
-        } else {
-            self.readiness.unproven_since.get_or_insert(now.mono);
+        let readiness = &mut self.readiness;
+        for (link, since) in [
+            (&self.link, &mut readiness.unproven_since),
+            (&self.securing, &mut readiness.securing_unproven_since),
+        ] {
+            *since = if link.proven { None } else { since.or(Some(now.mono)) };
         }
         let mut changed = false;
         for check in Check::ALL {
@@ -436,7 +450,18 @@ impl Bridge {
 
     fn find(&self, check: Check, now: Now) -> Finding {
         match check {
-            Check::Broker => self.judge_broker(now),
+            Check::Broker => judge_link(
+                self.readiness.unproven_since,
+                "heartbeats come back from the broker",
+                "no heartbeat comes back from the broker",
+                now,
+            ),
+            Check::Securing => judge_link(
+                self.readiness.securing_unproven_since,
+                "heartbeats come back on the connection for lockdowns",
+                "no heartbeat comes back on the connection for lockdowns, so that other messages may hold one up",
+                now,
+            ),
             Check::Allowed if self.settings.commands.activate => {
                 Finding::Good("the configuration lets scenarios be activated".into())
             }
@@ -454,16 +479,6 @@ impl Bridge {
             Check::Activate => self.readiness.judge_act(),
             Check::Drill => self.readiness.judge_drill(),
         }
-    }
-
-    fn judge_broker(&self, now: Now) -> Finding {
-        let Some(since) = self.readiness.unproven_since else {
-            return Finding::Good("heartbeats come back from the broker".into());
-        };
-        if now.mono.saturating_duration_since(since) < UNPROVEN_LASTS {
-            return Finding::Pending;
-        }
-        Finding::Bad("no heartbeat comes back from the broker".into())
     }
 
     fn judge_scenarios(&self, now: Now) -> Finding {
@@ -506,5 +521,14 @@ impl Bridge {
             return Finding::Bad("the vendor's request budget has no room for an activate".into());
         }
         Finding::Good("the vendor's request budget has room".into())
+    }
+}
+
+/// A connection that is being made anew changes nothing for a while.
+fn judge_link(unproven_since: Option<Instant>, good: &'static str, bad: &'static str, now: Now) -> Finding {
+    match unproven_since {
+        None => Finding::Good(good.into()),
+        Some(since) if now.mono.saturating_duration_since(since) < UNPROVEN_LASTS => Finding::Pending,
+        Some(_) => Finding::Bad(bad.into()),
     }
 }

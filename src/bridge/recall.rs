@@ -29,7 +29,7 @@ impl Bridge {
             self.ids.recall(&command, now);
             if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
                 let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
-                if let Some(at) = now.mono.checked_sub(age) {
+                if let Some(at) = now.mono.checked_sub(age).filter(|_| !is_merged(&command)) {
                     self.commands.recall_activate(scenario, at);
                 }
             }
@@ -76,10 +76,15 @@ impl Bridge {
     }
 }
 
+/// Whether another command was carried out in its place: then only its id counts.
+fn is_merged(command: &PastCommand) -> bool {
+    command.end.as_ref().is_some_and(|end| end.outcome == Outcome::Merged)
+}
+
 /// Where the newest command for each scenario stands. Times do not tell: the clock may have been set between two commands.
 fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<ScenarioId, usize> {
     let mut newest = BTreeMap::new();
-    for (place, command) in commands.iter().enumerate() {
+    for (place, command) in commands.iter().enumerate().filter(|(_, command)| !is_merged(command)) {
         if let Target::Scenario(id) = &command.target {
             newest.insert(id.clone(), place);
         }

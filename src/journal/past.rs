@@ -31,10 +31,11 @@ impl Fold {
             return;
         }
         let Some(id) = &entry.command else { return };
-        if stage == Stage::Accepted {
-            if let Some(command) = accepted(&entry, id, at) {
+        if stage == Stage::Accepted || is_merged(stage, &entry) {
+            if let Some(command) = received(&entry, id, at) {
                 self.newest.insert(id.clone(), self.commands.len());
-                self.commands.push(command);
+                let end = (stage == Stage::Refused).then(|| end(entry, at));
+                self.commands.push(PastCommand { end, ..command });
             }
             return;
         }
@@ -73,7 +74,13 @@ impl Fold {
     }
 }
 
-fn accepted(entry: &Entry, id: &str, at: Timestamp) -> Option<PastCommand> {
+/// Whether it tells of a command that was merged with one under way: its id counts as used. The repeat of a command is
+/// called merged as well, but has no id of its own.
+fn is_merged(stage: Stage, entry: &Entry) -> bool {
+    stage == Stage::Refused && entry.reason.as_deref() == Some(Reason::Merged.word())
+}
+
+fn received(entry: &Entry, id: &str, at: Timestamp) -> Option<PastCommand> {
     Some(PastCommand {
         id: id.to_owned(),
         target: target(entry.target.as_deref()?)?,
@@ -240,6 +247,20 @@ mod tests {
         for (table, expected) in cases {
             assert_eq!(told(table), expected, "{table}");
         }
+    }
+
+    #[test]
+    fn a_merged_command_has_ended_as_that_and_its_repeats_are_none() {
+        let table = "4 accepted a door/d unlock
+                     3 refused b door/d unlock merged merged
+                     2 ended a - - done
+                     1 refused b door/d unlock merged duplicate
+                     0 refused - door/d unlock merged merged";
+        let expected = [
+            "a door/d unlock 4 | not sent | 2 done None | false",
+            "b door/d unlock 3 | not sent | 3 merged Some(\"merged\") | false",
+        ];
+        assert_eq!(told(table), expected);
     }
 
     #[test]

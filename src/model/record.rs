@@ -153,7 +153,8 @@ pub struct PastAlarm {
 /// What the journal tells a new run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    /// The commands of the last 24 h that got an id, oldest first.
+    /// The commands of the last 24 h whose id counts as used, oldest first: those that were taken on, and those that were
+    /// merged with one of them, which have ended as that.
     pub commands: Vec<PastCommand>,
     /// The alarms that were raised in the last 24 h and are not over, by scenario.
     pub alarms: Vec<PastAlarm>,

@@ -107,6 +107,35 @@ mod tests {
         assert!(waits.iter().any(|wait| *wait > millis(9_000)), "{waits:?}");
     }
 
+    /// After an outage this long, when each of 100 gateways is back, in order and counted from the end of the outage.
+    fn returns(outage: Duration) -> Vec<Duration> {
+        let one = |seed| {
+            let mut backoff = Backoff::new(Timings::default(), seed);
+            let mut at = Duration::ZERO;
+            while at < outage {
+                at += backoff.next(None, Pace::Soon);
+            }
+            at.saturating_sub(outage)
+        };
+        let mut all: Vec<_> = (0..100).map(one).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_hundred_gateways_that_lose_one_broker_come_back_one_after_the_other() {
+        for outage in [10_000, 20_000, 60_000, 600_000] {
+            let returns = returns(millis(outage));
+            let within = |from: Duration| {
+                returns.iter().filter(|at| (from..from + millis(1_000)).contains(*at)).count()
+            };
+            let most = returns.iter().map(|from| within(*from)).max().unwrap();
+            assert!(most <= 30, "after {outage} ms: {most} within a second");
+            let middle = returns[97].saturating_sub(returns[2]);
+            assert!(middle >= millis(5_000), "after {outage} ms: 95 of 100 within {middle:?}");
+        }
+    }
+
     #[test]
     fn the_same_seed_gives_the_same_waits() {
         let waits =

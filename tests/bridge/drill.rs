@@ -9,7 +9,7 @@ use verkada2mqtt::{
 
 use crate::{
     bench::{Bench, inventory, ms, scenario, secs, settings, trace},
-    rate_limited, with,
+    join_securing, rate_limited, with,
 };
 
 const BEGUN: [&str; 2] = ["!scenario/s-1/result drill accepted -", ">drill"];
@@ -245,6 +245,7 @@ fn a_failed_drill_says_why_and_makes_the_gateway_not_ready() {
         (Fault::RateLimited { after: None, trace: trace() }, "vendor_rate_limit"),
     ] {
         let mut bench = Bench::settled();
+        join_securing(&mut bench);
         bench.input(Input::Token(verkada2mqtt::model::TokenState::Valid));
         bench.take_log();
         assert_eq!(readiness(&bench).0, "ON");

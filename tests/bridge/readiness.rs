@@ -11,13 +11,14 @@ use verkada2mqtt::{
 use crate::{
     UP, active,
     bench::{Bench, event, later, ms, scenario, secs, settings, trace},
-    fail_reads,
+    fail_reads, join_securing,
     log::Lines,
     with,
 };
 
 fn ready() -> Bench {
     let mut bench = Bench::settled();
+    join_securing(&mut bench);
     bench.input(Input::Token(TokenState::Valid));
     bench.take_log();
     assert_eq!(shown(&bench), "ON", "{}", attributes(&bench));
@@ -56,6 +57,9 @@ fn it_is_unknown_until_all_that_can_be_proven_is() {
     bench.link(UP);
     assert_eq!(shown(&bench), "None");
     bench.link(LinkEvent::Proven);
+    let open = "not known yet: securing; token";
+    assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("None", open));
+    join_securing(&mut bench);
     assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("None", "not known yet: token"));
     bench.input(Input::Token(TokenState::Valid));
     assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("ON", "-"));
@@ -67,6 +71,7 @@ fn it_is_unknown_until_all_that_can_be_proven_is() {
         .collect();
     let expected = [
         ("broker", json!(true)),
+        ("securing", json!(true)),
         ("allowed", json!(true)),
         ("clock", json!(null)),
         ("token", json!(true)),
@@ -135,6 +140,36 @@ fn what_is_missing_is_named() {
     bench.run(secs(60));
     bench.take_log();
     assert_eq!(shown(&bench), "ON");
+}
+
+#[test]
+fn without_a_connection_of_its_own_no_lockdown_is_ready() {
+    let text = "not ready: no heartbeat comes back on the connection for lockdowns, so that other messages may hold \
+                one up";
+    // One that never came, one that was lost, and one that is there and proves nothing.
+    let mut bench = Bench::settled();
+    bench.input(Input::Token(TokenState::Valid));
+    assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("None", "not known yet: securing"));
+    bench.run(secs(10));
+    bench.take_log();
+    assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("OFF", text));
+    join_securing(&mut bench);
+    bench.take_log();
+    assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("ON", "-"));
+    for trouble in [LinkEvent::Down("cut".to_owned()), LinkEvent::Unproven("no heartbeat for 5 s".to_owned())]
+    {
+        bench.input(Input::Securing(trouble));
+        bench.run(ms(9_900));
+        assert_eq!(shown(&bench), "ON", "it is being made anew");
+        // Attempts that prove nothing do not begin the wait anew.
+        bench.input(Input::Securing(UP));
+        bench.run(ms(200));
+        assert_eq!((shown(&bench).as_str(), missing(&bench).as_str()), ("OFF", text));
+        assert_eq!(check(&bench, "broker")["ok"], true);
+        join_securing(&mut bench);
+        bench.take_log();
+        assert_eq!(shown(&bench), "ON");
+    }
 }
 
 #[test]

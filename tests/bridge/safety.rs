@@ -187,6 +187,93 @@ fn an_id_is_known_for_a_day_over_any_number_of_restarts() {
 }
 
 #[test]
+fn the_id_of_a_merged_command_is_known_for_a_day_over_restarts() {
+    let mut bench = Bench::settled();
+    bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);
+    bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
+    bench.answer("unlock d-1", Ok(unlocked(Some(5))));
+    for _ in 0..2 {
+        bench.take_log();
+        bench.restart_with_journal(settings(Style::Device), secs(11 * 3_600));
+        bench.join();
+        bench.take_log();
+        bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
+        let log = bench.take_log();
+        let result = ["!door/d-1/result unlock merged merged", "!door/d-1/result unlock merged duplicate"];
+        assert_eq!(log, result);
+        bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);
+        assert_eq!(bench.take_log().last().unwrap(), "!door/d-1/result unlock merged duplicate");
+    }
+    bench.restart_with_journal(settings(Style::Device), secs(3 * 3_600));
+    bench.join();
+    bench.take_log();
+    bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
+    assert_eq!(count(&bench.take_log(), ">unlock d-1"), 1, "after a day it is forgotten");
+}
+
+#[test]
+fn a_merged_command_is_written_down_in_a_flood_too() {
+    let mut bench = Bench::settled();
+    for _ in 0..30 {
+        bench.command("door/d-1", "nonsense");
+    }
+    bench.command("door/d-1", "UNLOCK");
+    bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
+    let log = bench.take_log();
+    assert_eq!(count(&log, "merged"), 0, "it is not answered: {log:?}");
+    bench.answer("unlock d-1", Ok(unlocked(Some(5))));
+    bench.run(secs(120));
+    bench.take_log();
+    bench.restart_with_journal(settings(Style::Device), secs(5));
+    bench.join();
+    bench.take_log();
+    bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
+    let result = ["!door/d-1/result unlock merged merged", "!door/d-1/result unlock merged duplicate"];
+    bench.expect(&result);
+}
+
+#[test]
+fn a_merged_lockdown_does_not_take_the_place_of_the_one_that_is_taken_up() {
+    let mut bench = Bench::settled();
+    bench.command("scenario/s-1", r#"{"action":"activate","id":"x"}"#);
+    bench.command("scenario/s-1", r#"{"action":"activate","id":"y"}"#);
+    bench.take_log();
+    bench.restart_with_journal(settings(Style::Device), secs(5));
+    bench.join();
+    bench.run(secs(3));
+    let log = bench.take_log();
+    assert_eq!(count(&log, ">activate s-1"), 1, "{log:?}");
+}
+
+#[test]
+fn a_hundred_lockdowns_at_once_go_in_the_order_of_their_presses() {
+    let ids: Vec<String> = (0..100).map(|number| format!("s-{:02}", number * 37 % 100)).collect();
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
+        bench.scenarios = ids.iter().map(|id| scenario(id, &["d-1"])).collect();
+    });
+    bench.run(secs(60));
+    bench.take_log();
+    let began = bench.now.mono;
+    let mut sent = Vec::new();
+    let mut take = |bench: &mut Bench| {
+        let log = bench.take_log();
+        sent.extend(log.iter().filter_map(|line| line.strip_prefix(">activate ").map(str::to_owned)));
+        sent.len()
+    };
+    for id in &ids {
+        bench.command(&format!("scenario/{id}"), "ON");
+        bench.run(ms(1));
+    }
+    // The vendor takes 25 requests in 5 s, of which a reading may have had one.
+    assert!(take(&mut bench) >= 20);
+    while take(&mut bench) < ids.len() {
+        bench.run(ms(100));
+        assert!(bench.now.mono - began < secs(25), "what the budget allows goes out");
+    }
+    assert_eq!(sent, ids);
+}
+
+#[test]
 fn an_unlock_that_a_crash_cut_off_is_unknown_and_is_never_sent_again() {
     let mut bench = Bench::settled();
     bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);

@@ -11,16 +11,16 @@ use verkada2mqtt::{
 use super::{
     Bench, active,
     bench::{ms, secs, settings},
+    join_securing,
 };
 
 fn securing(bench: &mut Bench, event: LinkEvent) {
     bench.input(Input::Securing(event));
 }
 
-/// A session of the securing connection that is proven.
+/// A session of the securing connection that is proven; what it said on the way is dropped.
 fn join(bench: &mut Bench) {
-    securing(bench, LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
-    securing(bench, LinkEvent::Proven);
+    join_securing(bench);
     bench.take_log();
 }
 

@@ -6,6 +6,7 @@ use verkada2mqtt::model::{Answer, EventPage, Fault, Inventory};
 
 use crate::{
     bench::{Bench, call_line, inventory, ms, secs, settings, trace},
+    join_securing,
     log::Lines,
     with,
 };
@@ -104,6 +105,7 @@ fn one_429_or_one_failure_of_every_list_blinks_nothing_even_with_the_shortest_in
             settings.polls.events = secs(1);
         };
         let mut bench = Bench::settled_with(with(quick), |_| {});
+        join_securing(&mut bench);
         let before = bench.published.len();
         bench.auto = false;
         bench.run(ms(1_500));

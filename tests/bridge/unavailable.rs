@@ -1,13 +1,11 @@
 //! Why something is unavailable: told in its attributes, in a sentence.
 
 use serde_json::{Value, json};
-use verkada2mqtt::{
-    bridge::Input,
-    model::{EventKind, Fault, LinkEvent, Protocol},
-};
+use verkada2mqtt::model::{EventKind, Fault, LinkEvent};
 
 use crate::{
     bench::{Bench, event, secs, settings, trace},
+    join_securing,
     staleness::pass,
     with,
 };
@@ -43,8 +41,7 @@ fn a_link_that_is_not_proven_is_the_reason_with_its_complaint() {
     let reason = json!("no command arrives, because the broker refuses our subscription");
     assert_eq!(reasons(&bench), [reason.clone(), reason.clone()]);
     // A lockdown arrives on the other connection.
-    bench.input(Input::Securing(LinkEvent::Up { protocol: Protocol::V5, max_packet: None }));
-    bench.input(Input::Securing(LinkEvent::Proven));
+    join_securing(&mut bench);
     assert_eq!(reasons(&bench), [reason, Value::Null]);
     bench.link(LinkEvent::Proven);
     assert_eq!(reasons(&bench), NONE);

@@ -46,8 +46,8 @@ pub(crate) struct Ledger {
     pub(crate) turned_away: BTreeSet<u64>,
     /// Messages that were merged with another command.
     merged_messages: BTreeSet<u64>,
-    /// Ids of commands that this run merged with others.
-    merged: BTreeSet<String>,
+    /// Ids of commands that were merged with others and not lost with their run, and whether they are durable.
+    merged: BTreeMap<String, bool>,
     /// Why the command that is being handled was turned away.
     pub(crate) refusal: Option<&'static str>,
     /// What somebody acknowledges right now and is not over yet.
@@ -113,7 +113,7 @@ impl Ledger {
     /// Whether its id was used before, or it was taken on.
     pub(crate) fn is_known(&self, fed: &Fed) -> bool {
         let used = fed.id.as_ref().and_then(|id| self.accepted.get(id)).is_some_and(|known| !known.lost);
-        let merged = fed.id.as_ref().is_some_and(|id| self.merged.contains(id));
+        let merged = fed.id.as_ref().is_some_and(|id| self.merged.contains_key(id));
         used || merged || self.was_taken(fed.serial) || self.turned_away.contains(&fed.serial)
     }
 
@@ -145,13 +145,15 @@ impl Ledger {
 
 impl World {
     /// A lockdown that has no name, and came before a crash or was acknowledged late, is not known any more, and neither is
-    /// one that was merged before a crash: better twice than not at all.
+    /// one that was merged right before a crash: better twice than not at all.
     fn may_come_again(&self, fed: Option<&Fed>, earlier: &Accepted) -> bool {
         let nameless = fed.is_some_and(|fed| fed.id.is_none() && fed.word == "ON");
         let late = fed.is_some_and(|fed| fed.dup) && self.now.mono - earlier.at > secs(4);
         let before = earlier.at < self.gateway.since;
-        let merged =
-            fed.is_some_and(|fed| fed.word == "ON" && self.ledger.merged_messages.contains(&fed.serial));
+        let merged = fed.is_some_and(|fed| {
+            let known = fed.id.as_ref().is_some_and(|id| self.ledger.merged.contains_key(id));
+            fed.word == "ON" && !known && self.ledger.merged_messages.contains(&fed.serial)
+        });
         (nameless && (late || before)) || (merged && before)
     }
 
@@ -162,7 +164,7 @@ impl World {
         ledger.told.clear();
         ledger.spent.clear();
         ledger.seen.clear();
-        ledger.merged.clear();
+        ledger.merged.retain(|_, durable| *durable);
         ledger.current.clear();
         let mut newest: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
         let mut opened = None;
@@ -287,9 +289,9 @@ impl World {
                 self.ledger.refusal = record.reason.map(Reason::word);
                 if let Some(id) = id {
                     self.take_repeat(id, record);
-                }
-                if record.outcome == Some(Outcome::Merged) {
-                    self.ledger.merged.extend(id.clone());
+                    if record.outcome == Some(Outcome::Merged) {
+                        self.ledger.merged.entry(id.clone()).or_default();
+                    }
                 }
             }
             (Stage::Alarm, _, Some(Target::Scenario(scenario))) => {
@@ -310,6 +312,11 @@ impl World {
 
     /// A record outlasts the run.
     pub(crate) fn note_durable(&mut self, record: &Record) {
+        if record.reason == Some(Reason::Merged)
+            && let Some(durable) = record.command.as_ref().and_then(|id| self.ledger.merged.get_mut(id))
+        {
+            *durable = true;
+        }
         let Some(accepted) = record.command.as_ref().and_then(|id| self.ledger.accepted.get_mut(id)) else {
             return;
         };
@@ -333,6 +340,8 @@ impl World {
         self.must(again, || format!("{fed:?} was taken on as {earlier:?}"));
         let known = self.ledger.accepted.get(id).filter(|known| !known.lost);
         self.must(known.is_none(), || format!("{id} was accepted twice: {known:?}"));
+        let merged = self.ledger.merged.contains_key(id);
+        self.must(!merged, || format!("{id} was accepted after it had been merged with another command"));
         let ledger = &mut self.ledger;
         ledger.order += 1;
         ledger.taken.insert(serial, id.to_owned());

@@ -192,7 +192,8 @@ pub(crate) fn past_of(records: &[Record], now: Timestamp) -> Past {
             alarms.remove(scenario);
         }
         let Some(id) = &record.command else { continue };
-        if record.stage == Stage::Accepted {
+        let merged = record.stage == Stage::Refused && record.reason == Some(Reason::Merged);
+        if record.stage == Stage::Accepted || merged {
             // A drill is nothing to come back to.
             let action = Action::ALL.into_iter().find(|action| Some(action.word()) == record.action);
             commands.extend(action.map(|action| PastCommand {
@@ -202,7 +203,7 @@ pub(crate) fn past_of(records: &[Record], now: Timestamp) -> Past {
                 by: record.by.clone(),
                 received_at: record.received_at.unwrap(),
                 sending: None,
-                end: None,
+                end: merged.then(|| end_of(record)),
                 resolved: false,
             }));
             continue;
@@ -210,14 +211,7 @@ pub(crate) fn past_of(records: &[Record], now: Timestamp) -> Past {
         let Some(command) = commands.iter_mut().rev().find(|command| command.id == *id) else { continue };
         match record.stage {
             Stage::Sending => command.sending = Some(record.at),
-            Stage::Ended => {
-                command.end = Some(PastEnd {
-                    at: record.at,
-                    outcome: record.outcome.unwrap(),
-                    reason: record.reason,
-                    text: record.text.clone(),
-                });
-            }
+            Stage::Ended => command.end = Some(end_of(record)),
             Stage::Resolved => command.resolved = true,
             Stage::Accepted
             | Stage::Refused
@@ -230,6 +224,11 @@ pub(crate) fn past_of(records: &[Record], now: Timestamp) -> Past {
     let day = jiff::SignedDuration::from_hours(24);
     commands.retain(|command| now.duration_since(command.received_at) <= day);
     Past { commands, alarms: alarms.into_values().collect(), replaced: None }
+}
+
+fn end_of(record: &Record) -> PastEnd {
+    let (at, outcome, reason) = (record.at, record.outcome.unwrap(), record.reason);
+    PastEnd { at, outcome, reason, text: record.text.clone() }
 }
 
 /// Whether a topic tells how the gateway itself is, and nothing of doors, scenarios and links.
