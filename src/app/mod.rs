@@ -36,6 +36,9 @@ use crate::{
 
 /// How long commands under way may still end after a stop was asked for; shorter than the service manager's patience.
 const STOP_GRACE: Duration = Duration::from_secs(8);
+/// How many messages of the main connection are handled in a row. Then all tasks have their turn: one of them reads the
+/// securing connection, and another writes the request of a lockdown.
+const IN_A_ROW: usize = 32;
 /// How long the last words may take to be acknowledged.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -270,7 +273,12 @@ impl Shell<'_> {
                     }
                 },
                 event = links.securing.next() => self.bridge.handle(Input::Securing(event), clock::now()),
-                event = links.main.next() => self.hear(event),
+                event = links.main.next() => {
+                    self.hear_burst(event, &mut links.main);
+                    // What a command asks for is under way before the next message is looked at.
+                    self.pull();
+                    tokio::task::yield_now().await;
+                }
                 Some(reply) = self.replies.join_next(), if !self.replies.is_empty() => {
                     let (reply, written) = reply.map_err(|error| Error::Task(error.to_string()))?;
                     self.measure(&reply, written);
@@ -288,6 +296,15 @@ impl Shell<'_> {
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }
             self.watchdog.feed(clock::now().mono);
+        }
+    }
+
+    /// Takes what waits on the main connection, but not all of a flood at once.
+    fn hear_burst(&mut self, first: LinkEvent, main: &mut Link) {
+        self.hear(first);
+        for _ in 1..IN_A_ROW {
+            let Some(event) = main.next().now_or_never() else { return };
+            self.hear(event);
         }
     }
 

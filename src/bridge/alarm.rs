@@ -255,7 +255,7 @@ impl Bridge {
         }));
         let topic = self.topics.bridge("lockdown_event");
         let (qos, retain) = (Qos::AtLeastOnce, false);
-        self.outbox.push(Publication { topic, payload, qos, retain, correlation: None });
+        self.outbox.push_first(Publication { topic, payload, qos, retain, correlation: None });
     }
 
     fn scenario_name(&self, id: &ScenarioId) -> Option<String> {

@@ -68,9 +68,13 @@ impl Bridge {
         }
         // A thing is announced before it is shown.
         self.announce_what_waits();
-        for id in self.doors.take_changed() {
-            self.scenarios.touch(self.doors.covering(&id).cloned());
-            self.show_door(&id);
+        let changed = self.doors.take_changed();
+        for id in &changed {
+            self.scenarios.touch(self.doors.covering(id).cloned());
+        }
+        // The end of a command is no reason to look at scenarios: where many are refused, that would hold up a lockdown.
+        for id in changed.union(&self.doors.take_noted()) {
+            self.show_door(id);
         }
         for id in self.scenarios.take_changed() {
             self.show_scenario(&id);
@@ -139,9 +143,14 @@ impl Bridge {
             retain: false,
             correlation,
         };
-        self.outbox.push(result(self.topics.of(&report.origin.target, "result"), None));
-        if let Some(response) = &report.origin.response {
-            self.outbox.push(result(response.topic.clone(), response.correlation.clone()));
+        let response = report.origin.response.as_ref();
+        let response = response.map(|response| result(response.topic.clone(), response.correlation.clone()));
+        let results = [Some(result(self.topics.of(&report.origin.target, "result"), None)), response];
+        for result in results.into_iter().flatten() {
+            match report.origin.target {
+                Target::Scenario(_) => self.outbox.push_first(result),
+                Target::Door(_) => self.outbox.push(result),
+            }
         }
     }
 

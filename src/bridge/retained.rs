@@ -137,9 +137,11 @@ impl Retained {
     }
 }
 
-/// Messages that are said once and not retained: results and access events.
+/// Messages that are said once and not retained: results and access events. Those of scenarios go first: nobody who
+/// waits for the answer to a lockdown waits behind what doors were refused.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
+    first: VecDeque<Publication>,
     queue: VecDeque<Publication>,
     dropped: u64,
 }
@@ -150,27 +152,40 @@ impl Outbox {
 
     /// Queues a message; at the bound the oldest one is dropped and counted.
     pub(super) fn push(&mut self, publication: Publication) {
-        if self.queue.len() >= Self::CAPACITY {
-            self.queue.pop_front();
-            if self.dropped == 0 {
-                tracing::warn!(
-                    capacity = Self::CAPACITY,
-                    "too many unsent results and events; the oldest are dropped"
-                );
-            }
-            self.dropped += 1;
-        }
         self.queue.push_back(publication);
+        if self.queue.len() > Self::CAPACITY {
+            self.queue.pop_front();
+            self.count_dropped();
+        }
     }
 
-    /// The oldest message.
+    /// The same for a message of a scenario.
+    pub(super) fn push_first(&mut self, publication: Publication) {
+        self.first.push_back(publication);
+        if self.first.len() > Self::CAPACITY {
+            self.first.pop_front();
+            self.count_dropped();
+        }
+    }
+
+    /// The oldest message of scenarios, or else of the others.
     pub(super) fn pop(&mut self) -> Option<Publication> {
-        self.queue.pop_front()
+        self.first.pop_front().or_else(|| self.queue.pop_front())
     }
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.first.is_empty() && self.queue.is_empty()
+    }
+
+    fn count_dropped(&mut self) {
+        if self.dropped == 0 {
+            tracing::warn!(
+                capacity = Self::CAPACITY,
+                "too many unsent results and events; the oldest are dropped"
+            );
+        }
+        self.dropped += 1;
     }
 }
 
@@ -248,6 +263,24 @@ mod tests {
         set(&mut retained, Rank::State, "a", "1");
         retained.withdraw("a");
         assert_eq!(drain(&mut retained), pairs(&[("a", "")]));
+    }
+
+    #[test]
+    fn what_is_said_of_scenarios_goes_first_and_in_order() {
+        let mut outbox = Outbox::default();
+        let said = |topic: &str| Publication {
+            topic: topic.to_owned(),
+            payload: Bytes::new(),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            correlation: None,
+        };
+        outbox.push(said("door"));
+        outbox.push_first(said("accepted"));
+        outbox.push_first(said("done"));
+        let order: Vec<String> = std::iter::from_fn(|| outbox.pop()).map(|said| said.topic).collect();
+        assert_eq!(order, ["accepted", "done", "door"]);
+        assert!(outbox.is_empty());
     }
 
     #[test]

@@ -33,6 +33,9 @@ use crate::{
 
 /// The largest payload that is handed to the core, in bytes. No command is near it.
 const LARGEST_MESSAGE: usize = 64 * 1024;
+/// How many packets are handled in a row. Then all tasks have their turn: the other connection may have something more
+/// urgent, and the core has to take what was read before there is no room for more.
+const IN_A_ROW: usize = 32;
 /// What a PUBLISH needs beside topic, payload and correlation data, generously.
 const PUBLISH_OVERHEAD: usize = 64;
 
@@ -159,7 +162,13 @@ impl<'a> Session<'a> {
     }
 
     async fn live(&mut self, driver: &mut Driver) -> End {
+        let mut in_a_row = 0;
         loop {
+            if in_a_row == IN_A_ROW {
+                in_a_row = 0;
+                tokio::task::yield_now().await;
+            }
+            in_a_row += 1;
             let mut poll = pin!(driver.poll());
             loop {
                 let end = match self.wake(poll.as_mut()).await {

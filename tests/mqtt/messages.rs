@@ -45,6 +45,27 @@ async fn a_flood_both_ways_does_not_lock_up() {
 }
 
 #[tokio::test]
+async fn what_comes_all_at_once_is_handed_on_in_parts_so_that_the_core_keeps_up() {
+    const COUNT: usize = 3_000;
+    for protocol in BOTH {
+        let broker = Broker::start().await;
+        let (mut link, client) = pair(patient(broker.port(), protocol), &broker).await;
+        let mut all_at_once = Vec::new();
+        for number in 0..COUNT {
+            let properties = if protocol == ProtocolChoice::V5 { "\0" } else { "" };
+            let length = char::from(u8::try_from(COMMAND.len()).unwrap());
+            let rest = format!("\0{length}{COMMAND}{properties}{number:04}");
+            all_at_once.extend([0x30, u8::try_from(rest.len()).unwrap()]);
+            all_at_once.extend(rest.as_bytes());
+        }
+        client.raw(&all_at_once);
+        for number in 0..COUNT {
+            assert_eq!(message(&mut link).await.payload, format!("{number:04}"), "none is dropped");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_core_that_does_not_listen_stops_neither_reading_nor_heartbeats_nor_news_of_the_link() {
     const COUNT: usize = 5_000;
     for protocol in BOTH {

@@ -54,6 +54,8 @@ pub(super) struct Doors {
     /// Doors of which something ends by itself: an overlay, a guess, or the belief that they stand open.
     timed: BTreeSet<DoorId>,
     changed: BTreeSet<DoorId>,
+    /// Doors of which a command ended, which proves nothing of the scenarios that lock them.
+    noted: BTreeSet<DoorId>,
     announced: BTreeSet<DoorId>,
     gone: Vec<DoorId>,
 }
@@ -71,6 +73,7 @@ impl Doors {
             unlisted: VecDeque::new(),
             timed: BTreeSet::new(),
             changed: BTreeSet::new(),
+            noted: BTreeSet::new(),
             announced: BTreeSet::new(),
             gone: Vec::new(),
         }
@@ -95,6 +98,11 @@ impl Doors {
     /// Doors whose shown state may have changed since the last time.
     pub(super) fn take_changed(&mut self) -> BTreeSet<DoorId> {
         std::mem::take(&mut self.changed)
+    }
+
+    /// Doors of which a command ended since the last time.
+    pub(super) fn take_noted(&mut self) -> BTreeSet<DoorId> {
+        std::mem::take(&mut self.noted)
     }
 
     /// Doors that are new or were renamed or moved since the last time.
@@ -292,7 +300,7 @@ impl Doors {
     pub(super) fn note_command(&mut self, id: &DoorId, last: LastCommand) {
         if let Some(record) = self.records.get_mut(id) {
             record.last_command = Some(last);
-            self.changed.insert(id.clone());
+            self.noted.insert(id.clone());
         }
     }
 

@@ -253,3 +253,16 @@ fn a_scenario_that_ends_ends_the_evidence_of_doors_that_were_not_listed_when_it_
     doors.observe(list, &Selection::default(), |_| Choices::default(), after(begin, 5));
     assert_eq!(lock(&doors), (Lock::Unknown, Source::Nothing));
 }
+
+#[test]
+fn the_end_of_a_command_is_shown_at_its_door_and_changes_nothing_else() {
+    let begin = crate::clock::now().mono;
+    let mut doors = Doors::new(Duration::from_secs(5));
+    let list = Inventory { items: vec![wired_door()], skipped: Vec::new() };
+    doors.observe(list, &Selection::default(), |_| Choices::default(), after(begin, 0));
+    let id = wired_door().id;
+    assert_eq!(doors.take_changed(), BTreeSet::from([id.clone()]));
+    let last = LastCommand { action: "unlock", outcome: "refused", at: after(begin, 1).utc };
+    doors.note_command(&id, last);
+    assert_eq!((doors.take_changed(), doors.take_noted()), (BTreeSet::new(), BTreeSet::from([id])));
+}
