@@ -36,6 +36,9 @@ mod process;
 #[path = "daemon/programs.rs"]
 mod programs;
 #[cfg(test)]
+#[path = "daemon/proxy.rs"]
+mod proxy;
+#[cfg(test)]
 #[path = "daemon/readiness.rs"]
 mod readiness;
 #[cfg(test)]

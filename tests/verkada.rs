@@ -843,6 +843,13 @@ impl Dice {
     }
 }
 
+/// A number from the environment, for longer runs and other seeds.
+fn number(name: &str, otherwise: u64) -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "a test is told from outside how long it lasts")]
+    let text = std::env::var(name).ok();
+    text.map_or(otherwise, |text| text.parse().unwrap())
+}
+
 /// How often each door was unlocked: the server had read the whole request.
 fn executions(server: &Server) -> BTreeMap<String, u32> {
     let mut ledger = BTreeMap::new();
@@ -885,9 +892,9 @@ async fn unlock_many(
 
 #[tokio::test]
 async fn an_idle_connection_that_closes_as_we_write_never_doubles_an_unlock() {
-    const ROUNDS: u32 = 3000;
-    let seed = 0x5eed_0063;
-    println!("seed {seed:#x}");
+    let (rounds, seed) = (number("CUTS", 3000), number("SEED", 63));
+    println!("CUTS={rounds} SEED={seed}");
+    let rounds = u32::try_from(rounds).unwrap();
     let dice = Mutex::new(Dice(seed));
     let server = Server::start_apart(but(UNLOCK, move |got| {
         let Step::Keep(bytes) = good(got) else { panic!() };
@@ -901,9 +908,9 @@ async fn an_idle_connection_that_closes_as_we_write_never_doubles_an_unlock() {
     .await;
     let mut dice = Dice(seed + 1);
     let pause = || Duration::from_micros(dice.below(400));
-    let classes = unlock_many(&server, &server.client(), ROUNDS, pause).await;
+    let classes = unlock_many(&server, &server.client(), rounds, pause).await;
     println!("{classes:?}");
-    assert!(classes["ok"] > ROUNDS / 4, "{classes:?}");
+    assert!(classes["ok"] > rounds / 4, "{classes:?}");
     assert!(classes["unclear"] > 0, "no close met a write: {classes:?}");
 }
 
@@ -934,6 +941,62 @@ async fn a_connection_cut_at_any_byte_of_the_request_never_doubles_an_unlock() {
             assert_eq!((class(&reply.result), reply.requests), ("unclear", 1), "{bytes}");
             assert_eq!(server.connections(), 2, "{bytes}: no second attempt");
         }
+    }
+}
+
+/// What the server does with an unlock that it has read.
+fn random_fate(dice: &mut Dice, whole: Vec<u8>) -> (bool, Step) {
+    let part = usize::try_from(dice.below(u64::try_from(whole.len()).unwrap())).unwrap();
+    match dice.below(5) {
+        0 => (false, Step::Close(Vec::new())),
+        1 => (true, Step::Close(Vec::new())),
+        2 => (true, Step::Close(whole[..part].to_vec())),
+        3 => (true, Step::Close(whole)),
+        _ => (true, Step::Keep(whole)),
+    }
+}
+
+#[tokio::test]
+async fn connections_cut_at_random_never_double_an_unlock_or_tell_a_wrong_outcome() {
+    let (cuts, seed) = (number("CUTS", 300), number("SEED", 62));
+    println!("CUTS={cuts} SEED={seed}");
+    let carried_out = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
+    let (ledger, dice) = (Arc::clone(&carried_out), Mutex::new(Dice(seed)));
+    let script = but(UNLOCK, move |got| {
+        let Step::Keep(whole) = good(got) else { panic!() };
+        let (executed, step) = random_fate(&mut dice.lock().unwrap(), whole);
+        if executed {
+            let door = got.body.split('"').nth(3).unwrap().to_owned();
+            *ledger.lock().unwrap().entry(door).or_default() += 1;
+        }
+        step
+    });
+    // Reads and tokens go to the first connection. The others end before a request or within it, now and then.
+    let dice = Mutex::new(Dice(seed + 1));
+    let cut: CutRead = Arc::new(move |connection| {
+        let mut dice = dice.lock().unwrap();
+        let ends = connection > 1 && dice.below(4) == 0;
+        ends.then(|| usize::try_from(dice.below(2) * dice.below(200)).unwrap())
+    });
+    let server = Server::start_with(Arc::new(script), cut, None).await;
+    let client = server.client();
+    assert!(ask(&client, &call(Request::ListDoors)).await.result.is_ok());
+    let mut met = BTreeMap::<(&str, u32), u32>::new();
+    for round in 0..cuts {
+        let door = format!("door-{round}");
+        let reply = ask(&client, &call(Request::Unlock { door: door.parse().unwrap() })).await;
+        let times = carried_out.lock().unwrap().get(&door).copied().unwrap_or(0);
+        let class = class(&reply.result);
+        match (class, times, reply.requests) {
+            ("ok", 1, 1) | ("unclear", 0 | 1, 1) | ("not sent", 0, 0) => {}
+            wrong => panic!("SEED={seed}, round {round}: {wrong:?}: {reply:?}"),
+        }
+        *met.entry((class, times)).or_default() += 1;
+    }
+    println!("{met:?}");
+    assert!(executions(&server).values().all(|times| *times == 1), "no request came twice");
+    for wanted in [("ok", 1), ("unclear", 0), ("unclear", 1)] {
+        assert!(cuts < 100 || met.contains_key(&wanted), "{wanted:?} did not happen: {met:?}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! The gateway with a real broker: Mosquitto with users, passwords and rules.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::sleep};
 use verkada2mqtt::simulator::{Simulator, ledger::Endpoint};
 
 use crate::{
@@ -18,18 +18,32 @@ const SHORT_RULES: &str = "user gateway\ntopic readwrite verkada/#\ntopic readwr
 /// What the tests themselves may do.
 const TEST_RULES: &str = "\nuser tester\ntopic readwrite #\n";
 
-/// A Mosquitto on a port of its own that keeps nothing.
-struct Mosquitto {
+/// A Mosquitto on a port of its own.
+pub(crate) struct Mosquitto {
     folder: TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     process: Process,
 }
 
 impl Mosquitto {
+    /// One that forgets everything when it ends.
     async fn start() -> Self {
+        Self::start_with("persistence false\n").await
+    }
+
+    /// One that writes what it has to keep onto the disk at each change, as far as it comes before it is killed.
+    pub(crate) async fn start_that_keeps() -> Self {
+        let keeps = "persistence true\npersistence_location FOLDER/kept/\nautosave_on_changes true\nautosave_interval 1\n";
+        Self::start_with(keeps).await
+    }
+
+    async fn start_with(persistence: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Mosquitto gives up root for a user of its own, which must be able to read this.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let kept = folder.path().join("kept");
+        fs::create_dir(&kept).unwrap();
+        fs::set_permissions(kept, fs::Permissions::from_mode(0o777)).unwrap();
         let address = free_address();
         let (rules, passwords) = (folder.path().join("acl"), folder.path().join("passwords"));
         let recommended = Path::new(env!("CARGO_MANIFEST_DIR")).join(RULES);
@@ -44,12 +58,13 @@ impl Mosquitto {
             assert!(command.arg("-b").arg(&passwords).args([user, "secret"]).status().unwrap().success());
         }
         let lines = format!(
-            "listener {} {}\nallow_anonymous false\npersistence false\npassword_file {}\nacl_file {}\n",
+            "listener {} {}\nallow_anonymous false\npassword_file {}\nacl_file {}\n",
             address.port(),
             address.ip(),
             passwords.display(),
             rules.display()
         );
+        let lines = lines + &persistence.replace("FOLDER", folder.path().to_str().unwrap());
         fs::write(folder.path().join("mosquitto.conf"), lines).unwrap();
         for file in [&rules, &passwords] {
             fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -65,18 +80,24 @@ impl Mosquitto {
         process
     }
 
-    /// Kills it and starts it again with nothing retained.
+    /// Kills it and starts it again.
     async fn restart(&mut self) {
+        self.restart_after(Duration::ZERO).await;
+    }
+
+    /// Kills it and starts it again a while later.
+    pub(crate) async fn restart_after(&mut self, while_away: Duration) {
         self.process.signal("KILL");
         self.process.end_within(LIMIT).await;
+        sleep(while_away).await;
         self.process = Self::run(&self.folder, self.address).await;
     }
 
-    async fn client(&self, version: Version) -> Client {
+    pub(crate) async fn client(&self, version: Version) -> Client {
         Client::connect_as(version, self.address, Some(("tester", "secret"))).await
     }
 
-    fn config(&self, simulator: &Simulator, version: Version) -> Config {
+    pub(crate) fn config(&self, simulator: &Simulator, version: Version) -> Config {
         let mut config = Config::new(simulator.base_url().as_str(), self.address);
         config.set("/mqtt/username", "gateway");
         config.set("/mqtt/password", "secret");
@@ -234,7 +255,7 @@ async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_told() {
         gateway.end_within(LIMIT).await;
         match before {
             Some(seconds) => {
-                let at = verkada2mqtt::clock::now().utc - std::time::Duration::from_secs(seconds);
+                let at = verkada2mqtt::clock::now().utc - Duration::from_secs(seconds);
                 fs::write(&heard, at.to_string()).unwrap();
             }
             None => fs::remove_file(&heard).unwrap(),
