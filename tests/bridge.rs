@@ -605,6 +605,7 @@ fn the_gate_answers_each_refusal_by_its_first_reason_and_calls_nobody() {
         let expected = json!({
             "id": null, "action": case.action, "outcome": case.outcome, "reason": case.reason,
             "message": case.message, "received_at": now, "finished_at": now, "by": null, "resolved": null,
+            "evidence": null,
         });
         assert_eq!(bench.last_result(), expected);
         let log = bench.take_log();

@@ -82,6 +82,7 @@ impl Known {
                     message: "how the command ended is remembered, the sentence is not".to_owned(),
                     finished_at: short.finished_at,
                     resolved: short.resolved,
+                    evidence: None,
                 })
             }
         }

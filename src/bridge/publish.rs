@@ -12,7 +12,7 @@ use super::{
     records::Draft,
     report::Report,
     retained::Rank,
-    settlement::Finding,
+    settlement::Settled,
     view,
     webhooks::Reliance,
 };
@@ -99,17 +99,17 @@ impl Bridge {
             self.note_command(report, now);
         }
         self.tell(report, now);
-        if report.is_open() {
+        if report.is_open() || report.is_provable() {
             let settled = self.settlements.add(report, self.last_call, now);
             self.resolve(settled, now);
             self.seek_evidence(now);
         }
     }
 
-    /// Says what evidence tells afterwards of commands that had ended as unknown. They stay ended.
-    pub(super) fn resolve(&mut self, settled: Vec<(Report, Finding)>, now: Now) {
-        for (report, finding) in settled {
-            let note = report.resolve(finding);
+    /// Says what evidence tells of commands after they ended. They stay ended.
+    pub(super) fn resolve(&mut self, settled: impl IntoIterator<Item = Settled>, now: Now) {
+        for settled in settled {
+            let note = Report::resolve(settled);
             self.ids.note(&note);
             self.tell(&note, now);
         }

@@ -6,10 +6,14 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{gate::Refusal, settlement::Finding, view};
+use super::{
+    gate::Refusal,
+    settlement::{Finding, Settled},
+    view,
+};
 use crate::{
-    hass::payload::Verb,
-    model::{Outcome, Reason, Stage, Target},
+    hass::{event, payload::Verb},
+    model::{AccessEvent, Outcome, Reason, Stage, Target},
 };
 
 /// Who a command came from and what it asks for, as far as it is known when it is reported.
@@ -51,8 +55,10 @@ pub(super) struct Report {
     pub(super) message: String,
     /// `None` while the command goes on.
     pub(super) finished_at: Option<Timestamp>,
-    /// What evidence said afterwards of a command that had ended as unknown.
+    /// What evidence said afterwards of a command that had ended as unknown, or of an unlock that was done.
     pub(super) resolved: Option<Finding>,
+    /// The access event that says so.
+    pub(super) evidence: Option<AccessEvent>,
 }
 
 impl Report {
@@ -68,7 +74,7 @@ impl Report {
 
     fn progress(stage: Stage, origin: &Origin, reason: Option<Reason>, message: String) -> Self {
         let (origin, outcome) = (origin.clone(), Outcome::Accepted);
-        Self { stage, origin, outcome, reason, message, finished_at: None, resolved: None }
+        Self { stage, origin, outcome, reason, message, finished_at: None, resolved: None, evidence: None }
     }
 
     /// The command ended.
@@ -80,7 +86,7 @@ impl Report {
         at: Timestamp,
     ) -> Self {
         let (stage, origin, finished_at) = (Stage::Ended, origin.clone(), Some(at));
-        Self { stage, origin, outcome, reason, message, finished_at, resolved: None }
+        Self { stage, origin, outcome, reason, message, finished_at, resolved: None, evidence: None }
     }
 
     /// The gate turned the command away.
@@ -96,13 +102,24 @@ impl Report {
         opens && self.outcome == Outcome::Unknown && self.reason != Some(Reason::Superseded)
     }
 
-    /// Evidence settled a command that had ended as unknown. It stays ended; this is a note.
-    pub(super) fn resolve(self, finding: Finding) -> Self {
-        let message = match finding {
-            Finding::Seen => "the vendor shows what the command asked for",
-            Finding::NotSeen => "the vendor shows no trace of it; it may have happened all the same",
+    /// Whether the vendor's log is to show it: an unlock that was done.
+    pub(super) fn is_provable(&self) -> bool {
+        self.origin.verb == Some(Verb::Unlock) && self.outcome == Outcome::Done
+    }
+
+    /// Evidence of a command after it ended. It stays ended as it did; this is a note.
+    pub(super) fn resolve(settled: Settled) -> Self {
+        let Settled { report, finding, event } = settled;
+        let message = match (&event, finding) {
+            (Some(event), _) => {
+                format!("the vendor's log shows it: {} at {}, event {}", event.word, event.at, event.id)
+            }
+            (None, Finding::Seen) => "the vendor shows what the command asked for".to_owned(),
+            (None, Finding::NotSeen) => {
+                "the vendor shows no trace of it; it may have happened all the same".to_owned()
+            }
         };
-        Self { stage: Stage::Resolved, message: message.to_owned(), resolved: Some(finding), ..self }
+        Self { stage: Stage::Resolved, message, resolved: Some(finding), evidence: event, ..report }
     }
 
     /// The result as JSON; every member is always there.
@@ -117,6 +134,7 @@ impl Report {
             "finished_at": self.finished_at.map(view::time),
             "by": self.origin.by,
             "resolved": self.resolved.map(Finding::word),
+            "evidence": self.evidence.as_ref().map(event::payload),
         });
         payload.to_string().into()
     }

@@ -1,4 +1,5 @@
-//! Commands that ended as unknown, and the evidence that settles them afterwards. Nothing is ever sent again for it.
+//! Evidence of commands after they ended: it settles what ended as unknown, and proves the unlocks that were done. Nothing
+//! is ever sent again for it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const TOLERANCE: SignedDuration = SignedDuration::from_secs(2);
 /// How many commands wait for evidence; beyond it the oldest is given up.
 const MAX_OPEN: usize = 64;
+/// How long the event of an unlock that was done is waited for. It is not sought: it comes with what is read anyway.
+const PROOF_LASTS: Duration = Duration::from_mins(1);
 
 /// What evidence says of a command that ended as unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,25 @@ impl Finding {
     }
 }
 
+/// What became known of a command after it ended.
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) report: Report,
+    pub(super) finding: Finding,
+    /// The event that shows it.
+    pub(super) event: Option<AccessEvent>,
+}
+
+impl Settled {
+    const fn by_event(report: Report, event: AccessEvent) -> Self {
+        Self { report, finding: Finding::Seen, event: Some(event) }
+    }
+
+    const fn without(report: Report, finding: Finding) -> Self {
+        Self { report, finding, event: None }
+    }
+}
+
 #[derive(Debug)]
 struct Open {
     report: Report,
@@ -51,44 +73,62 @@ impl Open {
     fn fits(&self, at: Timestamp) -> bool {
         self.report.origin.received_at.duration_since(at) <= TOLERANCE
     }
+
+    fn is_shown_by(&self, door: &DoorId, at: Timestamp) -> bool {
+        matches!(&self.report.origin.target, Target::Door(id) if id == door) && self.fits(at)
+    }
 }
 
 /// All that wait for evidence.
 #[derive(Debug, Default)]
 pub(super) struct Settlements {
     open: VecDeque<Open>,
-    /// The newest unlock from afar of each door: evidence may come before the command ends.
-    unlocked: BTreeMap<DoorId, Timestamp>,
+    /// Unlocks that were done and whose event did not come yet.
+    done: VecDeque<Open>,
+    /// The newest unlock from afar of each door that was no command's: evidence may come before the command ends.
+    unlocked: BTreeMap<DoorId, AccessEvent>,
 }
 
 impl Settlements {
-    /// Waits for evidence of a command that ended as unknown; returns what is settled by it at once.
-    pub(super) fn add(&mut self, report: &Report, as_of: CallId, now: Now) -> Vec<(Report, Finding)> {
-        let open = Open { report: report.clone(), as_of, until: now.mono + LASTS };
+    /// Waits for evidence of a command that ended: as unknown, or as an unlock that was done. Returns what is settled by it at
+    /// once.
+    pub(super) fn add(&mut self, report: &Report, as_of: CallId, now: Now) -> Vec<Settled> {
+        let is_open = report.is_open();
+        let until = now.mono + if is_open { LASTS } else { PROOF_LASTS };
+        let open = Open { report: report.clone(), as_of, until };
         if let Target::Door(door) = &report.origin.target
-            && self.unlocked.get(door).is_some_and(|at| open.fits(*at))
+            && self.unlocked.get(door).is_some_and(|event| open.fits(event.at))
+            && let Some(event) = self.unlocked.remove(door)
         {
-            return vec![(open.report, Finding::Seen)];
+            return vec![Settled::by_event(open.report, event)];
         }
-        let given_up = if self.open.len() < MAX_OPEN { None } else { self.open.pop_front() };
-        self.open.push_back(open);
-        given_up.map(|open| (open.report, Finding::NotSeen)).into_iter().collect()
+        let waiting = if is_open { &mut self.open } else { &mut self.done };
+        let given_up = if waiting.len() < MAX_OPEN { None } else { waiting.pop_front() };
+        waiting.push_back(open);
+        let given_up = given_up.filter(|_| is_open);
+        given_up.map(|open| Settled::without(open.report, Finding::NotSeen)).into_iter().collect()
     }
 
-    /// Takes an access event; returns what it settles.
-    pub(super) fn learn(&mut self, event: &AccessEvent) -> Vec<(Report, Finding)> {
-        let Some(door) = event.door.as_ref().filter(|_| is_unlock_from_afar(event)) else {
-            return Vec::new();
+    /// Takes an access event; returns what it settles. One event is one unlock: of two commands it settles the older one.
+    pub(super) fn learn(&mut self, event: &AccessEvent) -> Option<Settled> {
+        let door = event.door.as_ref().filter(|_| is_unlock_from_afar(event))?;
+        let place = |waiting: &VecDeque<Open>| {
+            let place = waiting.iter().position(|open| open.is_shown_by(door, event.at))?;
+            Some((waiting.get(place)?.report.origin.received_at, place))
         };
-        let newest = self.unlocked.entry(door.clone()).or_insert(event.at);
-        *newest = event.at.max(*newest);
-        let settles = |open: &mut Open| {
-            matches!(&open.report.origin.target, Target::Door(id) if id == door) && open.fits(event.at)
+        let settled = match (place(&self.open), place(&self.done)) {
+            (Some((open_at, place)), Some((done_at, _))) if open_at <= done_at => self.open.remove(place),
+            (Some((_, place)), None) => self.open.remove(place),
+            (_, Some((_, place))) => self.done.remove(place),
+            (None, None) => None,
         };
-        // One event is one unlock: of two commands it settles the older one.
-        let first = self.open.iter_mut().position(settles);
-        let settled = first.and_then(|index| self.open.remove(index));
-        settled.map(|open| (open.report, Finding::Seen)).into_iter().collect()
+        if let Some(open) = settled {
+            return Some(Settled::by_event(open.report, event.clone()));
+        }
+        if self.unlocked.get(door).is_none_or(|known| known.at <= event.at) {
+            self.unlocked.insert(door.clone(), event.clone());
+        }
+        None
     }
 
     /// Takes a list of scenarios; returns what it settles.
@@ -96,7 +136,7 @@ impl Settlements {
         &mut self,
         read: CallId,
         state_of: impl Fn(&ScenarioId) -> Option<ScenarioState>,
-    ) -> Vec<(Report, Finding)> {
+    ) -> Vec<Settled> {
         let shows = |open: &Open| match &open.report.origin.target {
             Target::Scenario(id) => open.as_of < read && state_of(id) == Some(ScenarioState::Inactive),
             Target::Door(_) => false,
@@ -104,14 +144,15 @@ impl Settlements {
         let (settled, open) = std::mem::take(&mut self.open).into_iter().partition(shows);
         self.open = open;
         let settled: VecDeque<Open> = settled;
-        settled.into_iter().map(|open| (open.report, Finding::Seen)).collect()
+        settled.into_iter().map(|open| Settled::without(open.report, Finding::Seen)).collect()
     }
 
-    /// Gives up what waited long enough.
-    pub(super) fn expire(&mut self, now: Now) -> Vec<(Report, Finding)> {
+    /// Gives up what waited long enough. That the event of an unlock that was done did not come says nothing.
+    pub(super) fn expire(&mut self, now: Now) -> Vec<Settled> {
+        while self.done.pop_front_if(|open| open.until <= now.mono).is_some() {}
         let mut over = Vec::new();
         while let Some(open) = self.open.pop_front_if(|open| open.until <= now.mono) {
-            over.push((open.report, Finding::NotSeen));
+            over.push(Settled::without(open.report, Finding::NotSeen));
         }
         over
     }

@@ -1,9 +1,10 @@
 //! What is written down before anything opens, what a later run makes of it, and who is told when a lockdown is not there.
 
+use serde_json::json;
 use verkada2mqtt::{
     bridge::Input,
     hass::Style,
-    model::{Answer, EventKind, Fault, Inventory, JournalEvent, ScenarioState, Stage},
+    model::{Answer, EventKind, Fault, Inventory, JournalEvent, Outcome, ScenarioState, Stage},
 };
 
 use super::{
@@ -436,6 +437,66 @@ fn evidence_that_came_before_the_end_counts_and_one_event_settles_one_command() 
     bench.run(secs(20));
     assert_eq!(notes(&bench), ["x seen", "y not_seen"]);
     bench.take_log();
+}
+
+#[test]
+fn the_event_of_an_unlock_that_was_done_is_attached_to_its_result() {
+    let mut bench = Bench::settled();
+    bench.command("door/d-1", r#"{"action":"unlock","id":"x","by":"desk"}"#);
+    bench.answer("unlock d-1", Ok(unlocked(Some(5))));
+    assert_eq!(bench.last_result()["resolved"], json!(null));
+    assert_eq!(bench.last_result()["evidence"], json!(null));
+    let at = bench.now.utc;
+    bench.events.push(event("e-1", EventKind::RemoteUnlock, "d-1", at));
+    bench.run(secs(20));
+    let result = bench.last_result();
+    let told = json!([result["id"], result["outcome"], result["by"], result["resolved"]]);
+    assert_eq!(told, json!(["x", "done", "desk", "seen"]));
+    let expected =
+        json!({"event_type": "remote_unlock", "id": "e-1", "type": "remoteunlock", "time": at.to_string()});
+    assert_eq!(result["evidence"], expected);
+    let noted = bench.records.iter().filter(|record| record.stage == Stage::Resolved);
+    let noted: Vec<_> = noted.map(|record| record.text.clone()).collect();
+    assert_eq!(noted, [format!("the vendor's log shows it: remoteunlock at {at}, event e-1")]);
+    assert_eq!(bench.bridge.status(bench.now).books.ended(Outcome::Done), 1, "it ended once");
+    bench.run(secs(120));
+    assert_eq!(notes(&bench), ["x seen"]);
+    bench.take_log();
+}
+
+#[test]
+fn an_unlock_that_was_done_and_whose_event_does_not_come_is_not_told_about_again() {
+    let mut bench = Bench::settled();
+    bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);
+    bench.answer("unlock d-1", Ok(unlocked(Some(5))));
+    bench.run(secs(61));
+    bench.events.push(event("e-1", EventKind::RemoteUnlock, "d-1", bench.now.utc));
+    bench.run(secs(60));
+    assert!(notes(&bench).is_empty(), "an unlock a minute later is another one");
+    bench.take_log();
+}
+
+#[test]
+fn the_event_of_an_unlock_that_was_done_does_not_settle_a_later_one() {
+    for early in [true, false] {
+        let mut bench = Bench::settled();
+        bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);
+        let e_1 = event("e-1", EventKind::RemoteUnlock, "d-1", bench.now.utc);
+        if early {
+            bench.events.push(e_1.clone());
+            bench.run(secs(6));
+        }
+        bench.answer("unlock d-1", Ok(unlocked(Some(5))));
+        bench.run(ms(1_500));
+        bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
+        bench.answer("unlock d-1", Err(Fault::Unclear(trace())));
+        if !early {
+            bench.events.push(e_1);
+        }
+        bench.run(secs(30));
+        assert_eq!(notes(&bench), ["x seen", "y not_seen"], "early {early}");
+        bench.take_log();
+    }
 }
 
 #[test]

@@ -436,11 +436,14 @@ impl World {
         self.must(fits, || format!("{id} repeats {known:?} and is {record:?}"));
     }
 
-    /// Evidence settled what had ended as unknown: once, and not against the truth.
+    /// Evidence settled what had ended as unknown, or showed an unlock that was done: once, and not against the truth.
     fn take_note(&mut self, id: &str, resolved: &str) {
         let accepted = &self.ledger.accepted[id];
-        let unknown = accepted.ended.as_ref().is_some_and(|end| end.outcome == "unknown");
-        self.must(unknown && !accepted.settled, || format!("{id} was settled out of turn: {accepted:?}"));
+        let open = accepted.ended.as_ref().is_some_and(|end| {
+            let shown = end.outcome == "done" && accepted.action == "unlock" && resolved == "seen";
+            end.outcome == "unknown" || shown
+        });
+        self.must(open && !accepted.settled, || format!("{id} was settled out of turn: {accepted:?}"));
         if resolved == "seen" && accepted.action == "release" {
             let scenario = accepted.target.trim_start_matches("scenario/");
             let was = self.vendor.last_inactive.get(scenario).is_some_and(|at| *at >= accepted.at);
