@@ -43,14 +43,20 @@ pub(super) enum TargetFacts<'a> {
     /// The scenarios were not read yet, and this one may exist: a lockdown does not wait for that.
     Unread,
     /// A door.
-    Door {
-        door: &'a Door,
-        settings: Option<&'a DoorSettings>,
-        /// A scenario that locks it and is active, as far as is known, or is being activated.
-        lockdown: Option<&'a ScenarioId>,
-    },
+    Door { door: &'a Door, settings: Option<&'a DoorSettings>, lockdown: Lockdown<'a> },
     /// A scenario.
     Scenario,
+}
+
+/// What is known of the scenarios that lock a door.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lockdown<'a> {
+    /// None is active, or none can be known of: the key may not list them.
+    None,
+    /// This one is active, as far as is known, or is being activated.
+    By(&'a ScenarioId),
+    /// They were not read yet in this run: one may be active.
+    Unread,
 }
 
 /// A command that passed.
@@ -232,10 +238,10 @@ fn judge_code(
 ) -> Result<(), Refusal> {
     let (door, lockdown) = match facts.target {
         TargetFacts::Door { settings, lockdown, .. } => (settings, lockdown),
-        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, None),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, Lockdown::None),
     };
     let by_lockdown = action == Action::Unlock
-        && lockdown.is_some()
+        && lockdown != Lockdown::None
         && facts.allowed.during_lockdown == DuringLockdown::Code;
     if !by_lockdown && !facts.code.is_some_and(|code| code.is_needed(action, door)) {
         return Ok(());
@@ -244,7 +250,10 @@ fn judge_code(
     let (Some(settings), Some(code)) = (facts.code, &order.code) else {
         return refused(
             Reason::CodeRequired,
-            if by_lockdown {
+            if by_lockdown && lockdown == Lockdown::Unread {
+                "the scenarios were not read yet, so one may lock this door, and the configuration then asks for the \
+                 code; send it as member code"
+            } else if by_lockdown {
                 "a scenario locks this door, and the configuration then asks for the code; send it as member code"
             } else {
                 "the configuration asks for the code; send it as member code"
@@ -267,14 +276,24 @@ fn judge_code(
 
 /// The unlock of a door that a scenario locks; where it needs the code, that was judged before.
 pub(super) fn judge_lockdown(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
-    let TargetFacts::Door { lockdown: Some(scenario), .. } = facts.target else { return Ok(()) };
+    let TargetFacts::Door { lockdown, .. } = facts.target else { return Ok(()) };
     if action != Action::Unlock || facts.allowed.during_lockdown != DuringLockdown::Refuse {
         return Ok(());
     }
-    let text = format!(
-        "scenario {scenario} locks this door and is active, or was when it was last seen; release it first"
-    );
-    Err(Refusal::refused(Reason::LockdownActive, text))
+    match lockdown {
+        Lockdown::None => Ok(()),
+        Lockdown::By(scenario) => {
+            let text = format!(
+                "scenario {scenario} locks this door and is active, or was when it was last seen; release it first"
+            );
+            Err(Refusal::refused(Reason::LockdownActive, text))
+        }
+        Lockdown::Unread => {
+            let text = "the scenarios were not read since the gateway started, so one that locks this door may be active; \
+                        try again in a moment";
+            Err(Refusal::refused(Reason::LockdownUnknown, text))
+        }
+    }
 }
 
 fn judge_age(

@@ -7,7 +7,7 @@ use super::{
     admission::Repeat,
     commands::{Belief, Effect, Wish},
     copies::Line,
-    gate::{self, Facts, Passed, Refusal, TargetFacts},
+    gate::{self, Facts, Lockdown, Passed, Refusal, TargetFacts},
     links::Bound,
     poller::List,
     report::{Origin, Response},
@@ -270,13 +270,18 @@ impl Bridge {
         }
     }
 
-    /// A scenario that locks the door: one that was active when it was last seen, or whose activation is under way.
-    fn lockdown_over(&self, door: &DoorId) -> Option<&ScenarioId> {
+    /// A scenario that locks the door: one that was active when it was last seen, or whose activation is under way. What an
+    /// earlier run saw is not known, so before the first reading there may be one; a key that may not list scenarios
+    /// never knows of any.
+    fn lockdown_over(&self, door: &DoorId) -> Lockdown<'_> {
+        if self.poller.last_good(List::Scenarios).is_none() && !self.poller.is_barred(List::Scenarios) {
+            return Lockdown::Unread;
+        }
         let locks = self.scenarios.iter().find(|(id, record)| {
             record.scenario.doors_to_lock.contains(door)
                 && (record.may_be_active() || self.commands.merges_scenario(id, Action::Activate))
         });
-        locks.map(|(id, _)| id)
+        locks.map_or(Lockdown::None, |(id, _)| Lockdown::By(id))
     }
 
     /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.

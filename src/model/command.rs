@@ -179,6 +179,8 @@ pub enum Reason {
     IdConflict,
     /// A scenario that locks the door is active, or is being activated.
     LockdownActive,
+    /// The scenarios were not read yet, so that one which locks the door may be active.
+    LockdownUnknown,
     /// The journal cannot be written, and nothing opens without a record.
     JournalUnavailable,
     /// An equal command is under way.
@@ -209,7 +211,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which the gate and then the vendor's side can give them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Stopping,
         Self::Retained,
         Self::LinkStale,
@@ -228,6 +230,7 @@ impl Reason {
         Self::Duplicate,
         Self::IdConflict,
         Self::LockdownActive,
+        Self::LockdownUnknown,
         Self::JournalUnavailable,
         Self::Merged,
         Self::RateLimited,
@@ -264,6 +267,7 @@ impl Reason {
             Self::Duplicate => "duplicate",
             Self::IdConflict => "id_conflict",
             Self::LockdownActive => "lockdown_active",
+            Self::LockdownUnknown => "lockdown_unknown",
             Self::JournalUnavailable => "journal_unavailable",
             Self::Merged => "merged",
             Self::RateLimited => "rate_limited",

@@ -199,6 +199,13 @@ impl Reason {
                 "A scenario that locks the door is active, was active when it was last seen, or is being activated.",
                 "release the scenario; `commands.during_lockdown`",
             ),
+            Self::LockdownUnknown => (
+                Check::Lockdown,
+                REFUSED,
+                "The scenarios were not read since the gateway started, so one that locks the door may be active. A key that may not \
+                 list scenarios (403) knows of none, and an empty list has none: then doors are unlocked.",
+                "try again in a moment; if it stays, see the problem of the gateway; `commands.during_lockdown`",
+            ),
             Self::JournalUnavailable => (
                 Check::Journal,
                 &[Refused, Failed],

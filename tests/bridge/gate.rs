@@ -8,12 +8,12 @@ use tracing_subscriber::filter::LevelFilter;
 use verkada2mqtt::{
     bridge::{CodeSecret, CodeSettings, DoorSettings, DuringLockdown, Input, Settings},
     hass::{CodeFacts, CodeShape, Style},
-    model::{Answer, JournalEvent, LinkEvent, Reason, ScenarioState},
+    model::{Answer, Fault, JournalEvent, LinkEvent, Reason, ScenarioState},
 };
 
 use super::{
-    active,
-    bench::{Bench, call_line, door, ms, secs, settings, start, unlocked},
+    UP, active,
+    bench::{Bench, call_line, door, inventory, ms, secs, settings, start, trace, unlocked},
     compare_discovery,
     log::Lines,
     with,
@@ -436,6 +436,56 @@ fn a_door_that_a_lockdown_locks_is_not_unlocked() {
     bench.run(secs(6));
     bench.take_log();
     assert_eq!(outcome(&mut bench, "door/d-1", "UNLOCK"), accepted(), "it was released");
+}
+
+/// A core whose doors were read, and whose scenarios were answered like this.
+fn with_scenarios_answered(settings: Settings, result: Option<Result<Answer, Fault>>) -> Bench {
+    let mut bench = Bench::new(settings);
+    bench.auto = false;
+    bench.link(UP);
+    bench.link(LinkEvent::Proven);
+    let doors = inventory(bench.doors.clone());
+    bench.answer("doors", Ok(Answer::Doors(doors)));
+    if let Some(result) = result {
+        bench.answer("scenarios", result);
+    }
+    bench.take_log();
+    bench
+}
+
+#[test]
+fn before_the_scenarios_were_read_a_lockdown_may_be_active() {
+    let unlock = r#"{"action":"unlock","id":"x"}"#;
+    let failed = || Some(Err(Fault::Unclear(trace())));
+    for result in [None, failed()] {
+        let mut bench = with_scenarios_answered(settings(Style::Device), result);
+        assert_eq!(outcome(&mut bench, "door/d-1", unlock), refused("lockdown_unknown"));
+        bench.auto = true;
+        if bench.open.iter().any(|call| call_line(&call.request) == "scenarios") {
+            let list = inventory(bench.scenarios.clone());
+            bench.answer("scenarios", Ok(Answer::Scenarios(list)));
+        }
+        bench.run(secs(10));
+        bench.take_log();
+        assert_eq!(outcome(&mut bench, "door/d-1", unlock), accepted(), "the id was not used up");
+    }
+    // An empty list has none, and who may not list scenarios never knows of any.
+    let empty = Ok(Answer::Scenarios(inventory(Vec::new())));
+    for result in [empty, Err(Fault::Forbidden(trace()))] {
+        let mut bench = with_scenarios_answered(settings(Style::Device), Some(result));
+        assert_eq!(outcome(&mut bench, "door/d-1", unlock), accepted());
+    }
+    // The owner decides otherwise.
+    let allow = with(|settings| settings.commands.during_lockdown = DuringLockdown::Allow);
+    let mut bench = with_scenarios_answered(allow, failed());
+    assert_eq!(outcome(&mut bench, "door/d-1", unlock), accepted());
+    let code = with_pin(|settings| {
+        settings.commands.during_lockdown = DuringLockdown::Code;
+        settings.code.as_mut().unwrap().unlock = false;
+    });
+    let mut bench = with_scenarios_answered(code, failed());
+    assert_eq!(outcome(&mut bench, "door/d-1", unlock), refused("code_required"));
+    assert_eq!(outcome(&mut bench, "door/d-1", &coded("unlock", "\"7391\"")), accepted());
 }
 
 #[test]
