@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use rumqttc_v4::{AsyncClient, Event, Incoming, MqttOptions, PublishOptions, QoS};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use verkada2mqtt::{
@@ -81,16 +82,7 @@ async fn measure(flood: usize, rounds: usize) {
     let folder = tempfile::tempdir().unwrap();
     let (address, name, _broker, _embedded) = start_broker(folder.path()).await;
     let http = free_address();
-    let config = folder.path().join("config.yaml");
-    let text = format!(
-        "verkada: {{ base_url: {base_url}, api_key: bench-key }}\nmqtt: {{ url: \"mqtt://{address}\" }}\n\
-         http: {{ listen: \"{http}\" }}\nstate_dir: {}\nlog: {{ level: error }}\n",
-        folder.path().join("state").display()
-    );
-    fs::write(&config, text).unwrap();
-    let gateway = Command::new(PROGRAM).args(["run", "--config"]).arg(&config).stdout(Stdio::null()).spawn();
-    let _gateway = Killed(gateway.unwrap());
-    until(LIMIT, async || get(http, "/readyz").await.starts_with("HTTP/1.1 200")).await;
+    let _gateway = start_gateway(folder.path(), &base_url, address, http).await;
 
     let (guard, mut results) = client(address, "guard", Some("verkada/scenario/+/result"));
     // The subscription stands.
@@ -120,15 +112,7 @@ async fn measure(flood: usize, rounds: usize) {
         let at = clock::now();
         guard.publish(format!("verkada/scenario/{scenario}/set"), "ON", once()).await.unwrap();
         published.insert(scenario.clone(), at.utc);
-        let told = tokio::time::timeout(LIMIT, async {
-            loop {
-                let (told_at, topic, payload) = results.recv().await.unwrap();
-                if topic.contains(scenario) && payload.contains("\"accepted\"") {
-                    return told_at;
-                }
-            }
-        });
-        let took = told.await.unwrap() - at.mono;
+        let took = accepted_at(&mut results, scenario).await - at.mono;
         accepted.get_mut(usize::from(round >= rounds)).unwrap().push(took.as_secs_f64() * 1e3);
         let (heard_at, topic, _) = heard.recv().await.unwrap();
         assert!(topic.contains(scenario), "the bystander hears each activate once");
@@ -148,16 +132,7 @@ async fn measure(flood: usize, rounds: usize) {
     let ended = ended(&metrics);
     assert_eq!(ended, all, "the books balance");
 
-    let mut left = [Vec::new(), Vec::new()];
-    let ledger = world.ledger();
-    for (round, scenario) in scenarios.iter().enumerate() {
-        let is_own = |target: &str| target == scenario;
-        let first = ledger.iter().find(|entry| {
-            entry.endpoint == Endpoint::Activate && entry.target.as_deref().is_some_and(is_own)
-        });
-        let took = first.unwrap().at.duration_since(*published.get(scenario).unwrap());
-        left.get_mut(usize::from(round >= rounds)).unwrap().push(took.as_secs_f64() * 1e3);
-    }
+    let left = until_request(&world, &scenarios, &published, rounds);
     let load = format!("{before} before and {} after", load_average());
     let [at_rest, in_all] = <[Buckets; 2]>::try_from(own).unwrap();
     let own = [at_rest.clone(), in_all.since(&at_rest)];
@@ -170,6 +145,54 @@ async fn measure(flood: usize, rounds: usize) {
         accepted: accepted.map(sorted),
     };
     result.tell();
+}
+
+/// The built program, once it is ready.
+async fn start_gateway(folder: &Path, base_url: &str, broker: SocketAddr, http: SocketAddr) -> Killed {
+    let config = folder.join("config.yaml");
+    let text = format!(
+        "verkada: {{ base_url: {base_url}, api_key: bench-key }}\nmqtt: {{ url: \"mqtt://{broker}\" }}\n\
+         http: {{ listen: \"{http}\" }}\nstate_dir: {}\nlog: {{ level: error }}\n",
+        folder.join("state").display()
+    );
+    fs::write(&config, text).unwrap();
+    let gateway = Command::new(PROGRAM).args(["run", "--config"]).arg(&config).stdout(Stdio::null()).spawn();
+    let gateway = Killed(gateway.unwrap());
+    until(LIMIT, async || get(http, "/readyz").await.starts_with("HTTP/1.1 200")).await;
+    gateway
+}
+
+/// When the gateway is heard to have accepted the activate.
+async fn accepted_at(results: &mut UnboundedReceiver<Heard>, scenario: &str) -> Instant {
+    let told = tokio::time::timeout(LIMIT, async {
+        loop {
+            let (told_at, topic, payload) = results.recv().await.unwrap();
+            if topic.contains(scenario) && payload.contains("\"accepted\"") {
+                return told_at;
+            }
+        }
+    });
+    told.await.unwrap()
+}
+
+/// From each publish to the first request that the vendor saw of it, in milliseconds; at rest, and in the flood.
+fn until_request(
+    world: &Handle,
+    scenarios: &[String],
+    published: &BTreeMap<String, Timestamp>,
+    rounds: usize,
+) -> [Vec<f64>; 2] {
+    let mut left = [Vec::new(), Vec::new()];
+    let ledger = world.ledger();
+    for (round, scenario) in scenarios.iter().enumerate() {
+        let is_own = |target: &str| target == scenario;
+        let first = ledger.iter().find(|entry| {
+            entry.endpoint == Endpoint::Activate && entry.target.as_deref().is_some_and(is_own)
+        });
+        let took = first.unwrap().at.duration_since(*published.get(scenario).unwrap());
+        left.get_mut(usize::from(round >= rounds)).unwrap().push(took.as_secs_f64() * 1e3);
+    }
+    left
 }
 
 /// What was measured; of each pair the first is at rest and the second in the flood.
@@ -201,8 +224,7 @@ impl Result {
             ("publish to `accepted`, at rest", self.accepted[0].row(), String::new()),
             ("publish to `accepted`, in the flood", self.accepted[1].row(), self.accepted[1].verdict(50.0)),
         ];
-        let rows: String =
-            rows.iter().map(|(what, row, verdict)| format!("| {what} | {row} | {verdict} |\n")).collect();
+        let rows = rows.map(|(what, row, verdict)| format!("| {what} | {row} | {verdict} |\n")).concat();
         let text = format!(
             "{rounds} activates at rest and {rounds} in a flood of {flooded} unlocks; {}; profile {profile}. Times in \
              milliseconds; the gateway's own are the upper bounds of its histogram.\n\n\
@@ -224,7 +246,7 @@ impl Result {
 }
 
 /// The histogram of the gateway: upper bounds in milliseconds, and how many activates took at most that long.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 struct Buckets(Vec<(f64, usize)>);
 
 impl Buckets {

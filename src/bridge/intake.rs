@@ -17,7 +17,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, DoorId, Intent, Message, Now, Reason, ScenarioId, ScenarioState, Target, Turn},
+    model::{Action, DoorId, Intent, Message, Now, Reason, ScenarioState, Target, Turn},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.

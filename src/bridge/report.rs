@@ -58,7 +58,7 @@ pub(super) struct Report {
     /// What evidence said afterwards of a command that had ended as unknown, or of an unlock that was done.
     pub(super) resolved: Option<Finding>,
     /// The access event that says so.
-    pub(super) evidence: Option<AccessEvent>,
+    pub(super) evidence: Option<Box<AccessEvent>>,
 }
 
 impl Report {
@@ -119,7 +119,13 @@ impl Report {
                 "the vendor shows no trace of it; it may have happened all the same".to_owned()
             }
         };
-        Self { stage: Stage::Resolved, message, resolved: Some(finding), evidence: event, ..report }
+        Self {
+            stage: Stage::Resolved,
+            message,
+            resolved: Some(finding),
+            evidence: event.map(Box::new),
+            ..report
+        }
     }
 
     /// The result as JSON; every member is always there.
@@ -134,7 +140,7 @@ impl Report {
             "finished_at": self.finished_at.map(view::time),
             "by": self.origin.by,
             "resolved": self.resolved.map(Finding::word),
-            "evidence": self.evidence.as_ref().map(event::payload),
+            "evidence": self.evidence.as_deref().map(event::payload),
         });
         payload.to_string().into()
     }

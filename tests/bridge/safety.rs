@@ -13,11 +13,7 @@ use super::{
 };
 
 fn stages(bench: &Bench) -> Vec<(Stage, Option<&str>)> {
-    bench
-        .records
-        .iter()
-        .map(|record| (record.stage, record.outcome.map(verkada2mqtt::model::Outcome::word)))
-        .collect()
+    bench.records.iter().map(|record| (record.stage, record.outcome.map(Outcome::word))).collect()
 }
 
 /// A scenario that locks no door is active.
@@ -419,7 +415,7 @@ fn an_unlock_of_unknown_fate_is_seen_in_the_log_of_the_vendor_or_not_seen() {
         bench.run(secs(30));
         assert_eq!(notes(&bench), [expected], "{kind:?} {after}");
         assert!(bench.open.is_empty(), "never a second request");
-        assert_eq!(bench.bridge.status(bench.now).books.ended(verkada2mqtt::model::Outcome::Unknown), 1);
+        assert_eq!(bench.bridge.status(bench.now).books.ended(Outcome::Unknown), 1);
         bench.take_log();
     }
 }
@@ -656,7 +652,7 @@ fn names_that_nobody_knows_fill_no_memory_and_are_counted() {
     }
     let answered = count(&bench.take_log(), "refused unknown_target");
     assert_eq!(answered, 256);
-    assert_eq!(bench.bridge.status(bench.now).books.ended(verkada2mqtt::model::Outcome::Refused), 2_000);
+    assert_eq!(bench.bridge.status(bench.now).books.ended(Outcome::Refused), 2_000);
     bench.run(secs(2));
     bench.take_log();
 }

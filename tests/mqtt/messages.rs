@@ -1,7 +1,10 @@
 //! Messages: flood, delay, and the end of the connection they came over.
 
 use tokio::time::timeout;
-use verkada2mqtt::{model::LinkEvent, mqtt::connect};
+use verkada2mqtt::{
+    model::{LinkEvent, ProtocolChoice},
+    mqtt::connect,
+};
 
 use crate::{
     BOTH, COMMAND, HEARTBEAT, SEED, down, message, ms, now, pair, patient, proven, publication,
