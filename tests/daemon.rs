@@ -48,6 +48,9 @@ mod reload;
 #[path = "daemon/rig.rs"]
 mod rig;
 #[cfg(test)]
+#[path = "daemon/rounds.rs"]
+mod rounds;
+#[cfg(test)]
 #[path = "daemon/securing.rs"]
 mod securing;
 #[cfg(test)]

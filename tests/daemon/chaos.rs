@@ -31,14 +31,15 @@ const DOORS: [&str; 3] = ["Workshop", "Roof Terrace", "Delivery Gate"];
 const MORE_DOORS: usize = 100;
 const SCENARIOS: [&str; 2] = ["Lockdown Tern Yard", "Lockdown Heron Mill"];
 
-fn number(name: &str, default: u64) -> u64 {
+/// A number from the environment.
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a test is told from outside how long it lasts")]
     let text = std::env::var(name).ok();
     text.map_or(default, |text| text.parse().unwrap())
 }
 
 /// Everything that the journal holds, oldest first.
-async fn journal(config: &Config) -> Vec<Value> {
+pub(crate) async fn journal(config: &Config) -> Vec<Value> {
     let ended = config.run(&["audit", "--json"]).await;
     assert_eq!(ended.code(), Some(0), "{}", ended.log);
     ended.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -46,13 +47,14 @@ async fn journal(config: &Config) -> Vec<Value> {
 
 /// What became of each command that was accepted: its target, what it asks for, and its ends.
 #[derive(Debug, Default)]
-struct Life {
+pub(crate) struct Life {
     target: String,
     action: String,
-    ends: Vec<String>,
+    pub(crate) ends: Vec<String>,
 }
 
-fn lives(journal: &[Value]) -> (BTreeMap<String, Life>, BTreeMap<String, String>) {
+/// The commands that were accepted, by id, and the newest of each target.
+pub(crate) fn lives(journal: &[Value]) -> (BTreeMap<String, Life>, BTreeMap<String, String>) {
     let (mut lives, mut last) = (BTreeMap::<String, Life>::new(), BTreeMap::new());
     for record in journal {
         let text = |member: &str| record[member].as_str().unwrap_or_default().to_owned();
@@ -70,7 +72,8 @@ fn lives(journal: &[Value]) -> (BTreeMap<String, Life>, BTreeMap<String, String>
     (lives, last)
 }
 
-fn fault(rng: &mut Rng) -> Fault {
+/// A fault of the vendor that strikes once.
+pub(crate) fn fault(rng: &mut Rng) -> Fault {
     let endpoint = match rng.below(5) {
         0 => Some(Endpoint::Activate),
         1 => Some(Endpoint::Release),
@@ -229,24 +232,6 @@ impl Chaos {
         client.payloads(topic).pop()
     }
 
-    /// What the vendor executed against what became of the commands.
-    fn judge_unlocks(&self, lives: &BTreeMap<String, Life>) {
-        let unlocks = seen(&self.world, Endpoint::AdminUnlock);
-        for door in &self.doors {
-            let target = format!("door/{door}");
-            let ended = |outcome: &str| {
-                lives.values().filter(|life| life.target == target && life.ends == [outcome]).count()
-            };
-            let (done, unknown) = (ended("done"), ended("unknown"));
-            let named = unlocks.iter().filter(|entry| entry.target.as_deref() == Some(door.as_str()));
-            let executed = named.filter(|entry| entry.executed).count();
-            assert!(
-                (done..=done + unknown).contains(&executed),
-                "{target} was unlocked {executed} times, and {done} commands were done and {unknown} are unknown"
-            );
-        }
-    }
-
     /// What is wrong with the newest accepted command of a scenario.
     fn wrong(&self, scenario: &ScenarioId, id: &str, life: &Life, alarms: &str) -> Option<String> {
         let active = self.world.is_active(scenario).unwrap();
@@ -256,6 +241,24 @@ impl Chaos {
             !active || life.ends != ["done"]
         };
         (!right).then(|| format!("{id}: {life:?}; active: {active}, and the alarms are {alarms}"))
+    }
+}
+
+/// What the vendor executed against what became of the commands.
+pub(crate) fn judge_unlocks(world: &Handle, doors: &[DoorId], lives: &BTreeMap<String, Life>) {
+    let unlocks = seen(world, Endpoint::AdminUnlock);
+    for door in doors {
+        let target = format!("door/{door}");
+        let ended = |outcome: &str| {
+            lives.values().filter(|life| life.target == target && life.ends == [outcome]).count()
+        };
+        let (done, unknown) = (ended("done"), ended("unknown"));
+        let named = unlocks.iter().filter(|entry| entry.target.as_deref() == Some(door.as_str()));
+        let executed = named.filter(|entry| entry.executed).count();
+        assert!(
+            (done..=done + unknown).contains(&executed),
+            "{target} was unlocked {executed} times, and {done} commands were done and {unknown} are unknown"
+        );
     }
 }
 
@@ -287,20 +290,19 @@ async fn nothing_opens_twice_and_every_lockdown_ends_active_or_told_in_any_chaos
     chaos.proxies.iter().for_each(Proxy::calm);
     chaos.kill(Duration::ZERO).await;
     ready(&chaos.gateway).await;
-    eventually("every command has ended", async || {
-        let (lives, _) = lives(&journal(&chaos.config).await);
-        lives.values().all(|life| !life.ends.is_empty()).then_some(())
+    let (lives, last) = eventually("every command has ended", async || {
+        let (lives, last) = lives(&journal(&chaos.config).await);
+        lives.values().all(|life| !life.ends.is_empty()).then_some((lives, last))
     })
     .await;
     let verified = chaos.config.run(&["audit", "--verify"]).await;
     assert_eq!(verified.code(), Some(0), "{}{}", verified.out, verified.log);
-    let (lives, last) = lives(&journal(&chaos.config).await);
     println!("{}", summary(&chaos, &journal(&chaos.config).await));
     for (id, life) in &lives {
         assert_eq!(life.ends.len(), 1, "{id}: {life:?}");
     }
     assert!(lives.len() > 10, "hardly anything happened: {lives:?}");
-    chaos.judge_unlocks(&lives);
+    judge_unlocks(&chaos.world, &chaos.doors, &lives);
     for scenario in &chaos.scenarios {
         let Some(id) = last.get(&format!("scenario/{scenario}")) else { continue };
         let alarms = eventually("the alarms are retained", async || chaos.alarms().await).await;

@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// Stands between the gateway and the broker, tells the two connections apart, and keeps one of them away.
-struct Turnstile {
-    address: SocketAddr,
+pub(crate) struct Turnstile {
+    pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
     task: JoinHandle<()>,
 }
@@ -34,7 +34,7 @@ struct State {
 }
 
 impl Turnstile {
-    async fn start(behind: SocketAddr) -> Self {
+    pub(crate) async fn start(behind: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
@@ -64,7 +64,7 @@ impl Turnstile {
     }
 
     /// Cuts one connection and keeps it away.
-    fn bar(&self, securing: bool) {
+    pub(crate) fn bar(&self, securing: bool) {
         let mut state = self.state.lock().unwrap();
         state.barred = Some(securing);
         for (_, link) in state.open.iter().filter(|(which, _)| *which == securing) {
@@ -72,7 +72,8 @@ impl Turnstile {
         }
     }
 
-    fn open(&self) {
+    /// Lets both through again.
+    pub(crate) fn open(&self) {
         self.state.lock().unwrap().barred = None;
     }
 }
