@@ -88,9 +88,10 @@ pub struct Timings {
     pub dead_after: Option<Duration>,
     /// The shortest wait before a new connection. Default 250 ms.
     pub retry_min: Duration,
-    /// The longest wait before a new connection in ordinary trouble. Default 10 s.
+    /// The longest wait before a new connection in ordinary trouble, and the shortest one where connections keep ending early.
+    /// Default 10 s.
     pub retry_max: Duration,
-    /// The shortest wait where another client seems to use our client id. Default 30 s.
+    /// The shortest wait where the broker says that another client uses our client id. Default 30 s.
     pub retry_taken_over: Duration,
     /// A connection that lived this long ends a spell of trouble. Default 30 s.
     pub healthy_after: Duration,

@@ -7,7 +7,7 @@ use verkada2mqtt::{
 };
 
 use crate::{
-    BOTH, COMMAND, HEARTBEAT, SEED, down, message, ms, now, pair, patient, proven, publication,
+    BOTH, COMMAND, HEARTBEAT, SEED, down, message, now, pair, patient, proven, publication,
     scripted_broker::{Broker, LIMIT, Seen, Sent},
     settings, unproven, until, up,
 };
@@ -138,8 +138,7 @@ async fn commands_that_a_stalled_broker_held_back_show_their_age() {
 async fn no_message_of_an_old_connection_comes_after_the_new_one_is_up() {
     for protocol in BOTH {
         let broker = Broker::start().await;
-        let mut settings = settings(broker.port(), protocol);
-        settings.timings.retry_taken_over = ms(20);
+        let settings = settings(broker.port(), protocol);
         let mut link = connect(settings, SEED).unwrap();
         for round in 0..15 {
             let client = broker.serve().await;
@@ -182,7 +181,7 @@ async fn a_message_above_the_limit_is_named_and_does_not_make_a_loop() {
     for protocol in BOTH {
         let broker = Broker::start().await;
         let settings = settings(broker.port(), protocol);
-        let calm = settings.timings.retry_taken_over;
+        let calm = settings.timings.retry_max;
         let mut link = connect(settings, SEED).unwrap();
         let mut opened = Vec::new();
         for _ in 0..5 {

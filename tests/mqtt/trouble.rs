@@ -82,7 +82,7 @@ async fn a_takeover_without_a_word_is_guessed_from_three_early_ends() {
     for protocol in BOTH {
         let broker = Broker::start().await;
         let settings = settings(broker.port(), protocol);
-        let calm = settings.timings.retry_taken_over;
+        let calm = settings.timings.retry_max;
         let mut link = connect(settings, SEED).unwrap();
         for _ in 0..3 {
             let client = broker.serve().await;
