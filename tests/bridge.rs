@@ -1279,10 +1279,10 @@ fn a_lockdown_drains_what_would_open() {
     assert_eq!(
         log,
         [
-            "!door/d-1/result unlock expired superseded",
-            "!door/d-2/result unlock expired superseded",
             "!scenario/s-2/result release expired superseded",
             "!scenario/s-1/result activate accepted -",
+            "!door/d-1/result unlock expired superseded",
+            "!door/d-2/result unlock expired superseded",
             "=door/d-1/attributes none expired",
             "=door/d-1/state None",
             "=door/d-2/attributes none expired",
