@@ -197,6 +197,16 @@ impl Client {
         .await
     }
 
+    /// Waits for the note that evidence showed what a command had asked for.
+    pub(crate) async fn proof(&self, target: &str, id: &str) -> Value {
+        let topic = format!("verkada/{target}/result");
+        self.until(&format!("a proof of {id} on {topic}"), |heard| {
+            let mut results = results(heard, &topic).into_iter();
+            results.find(|result| result["id"] == *id && result["resolved"] == "seen")
+        })
+        .await
+    }
+
     /// Waits for the next result on a topic after the first `skip` messages.
     pub(crate) async fn next_result(&self, skip: usize, topic: &str) -> Value {
         self.until(&format!("a result on {topic}"), |heard| {
@@ -205,11 +215,11 @@ impl Client {
         .await
     }
 
-    /// The outcomes that were heard of a command, oldest first.
+    /// The outcomes that were heard of a command, oldest first, without the notes on what evidence showed afterwards.
     pub(crate) fn outcomes(&self, target: &str, id: &str) -> Vec<String> {
         results(&self.heard(), &format!("verkada/{target}/result"))
             .into_iter()
-            .filter(|result| result["id"] == *id)
+            .filter(|result| result["id"] == *id && result["resolved"].is_null())
             .map(|result| result["outcome"].as_str().unwrap().to_owned())
             .collect()
     }

@@ -53,6 +53,8 @@ pub(crate) struct Ledger {
     /// What somebody acknowledges right now and is not over yet.
     acknowledging: Option<BTreeSet<String>>,
     spent: Vec<Instant>,
+    /// The same without the later pages of a reading.
+    begun: Vec<Instant>,
     /// Results that this run published.
     results: BTreeSet<String>,
     /// Retained topics that were taken back and not filled again.
@@ -130,6 +132,12 @@ impl Ledger {
         (accepted.action == "activate" && accepted.ended.is_none()).then(|| id.clone())
     }
 
+    /// Whether a lockdown of the scenario was accepted then, and not lost.
+    pub(crate) fn was_activated(&self, target: &str, then: impl Fn(Instant) -> bool) -> bool {
+        let mut accepted = self.accepted.values().filter(|one| one.action == "activate" && !one.lost);
+        accepted.any(|one| one.target == target && then(one.at))
+    }
+
     /// A lockdown that was under way counted for a message.
     pub(crate) fn merge(&mut self, serial: u64, other: &str) {
         if let Entry::Vacant(entry) = self.taken.entry(serial) {
@@ -163,6 +171,7 @@ impl World {
         ledger.received = 0;
         ledger.told.clear();
         ledger.spent.clear();
+        ledger.begun.clear();
         ledger.seen.clear();
         ledger.merged.retain(|_, durable| *durable);
         ledger.current.clear();
@@ -561,16 +570,18 @@ impl World {
         let reads =
             matches!(call.request, Request::ListDoors | Request::ListScenarios | Request::ReadEvents { .. });
         self.ledger.spent.push(self.now.mono);
+        if !matches!(call.request, Request::ReadEvents { page: Some(_), .. }) {
+            self.ledger.begun.push(self.now.mono);
+        }
+        // A second between reads while something is confirmed: far from the bound, or it spins.
+        let begun = self.ledger.begun.iter().rev();
+        let begun = begun.take_while(|at| self.now.mono - **at < secs(5)).count();
+        self.must(!self.quiet || begun <= 15, || format!("{begun} requests in 5 s of a quiet world"));
         for (window, all, read) in [(secs(5), 25, 23), (secs(60), 300, 270)] {
             let spent = self.ledger.spent.iter().rev();
             let used = spent.take_while(|at| self.now.mono - **at < window).count();
             let limit = if reads { read } else { all };
             self.must(used <= limit, || format!("{used} requests within {window:?}: {:?}", call.request));
-            // A second between reads while something is confirmed, and pages: far from the bound, or it spins.
-            let typical = if self.quiet { 60 } else { usize::MAX };
-            self.must(window == secs(60) || used * 12 <= typical.saturating_mul(4), || {
-                format!("{used} requests in {window:?} of a quiet world")
-            });
         }
     }
 

@@ -192,7 +192,7 @@ impl World {
         }
         let scenario = target.trim_start_matches("scenario/");
         let taken = self.ledger.was_taken(serial);
-        let told = taken || self.ledger.is_raised(scenario);
+        let told = taken || self.ledger.is_raised(scenario) || self.seems_delivered_again(&fed);
         let why = self.ledger.refusal;
         if !taken {
             self.ledger.turned_away.insert(serial);

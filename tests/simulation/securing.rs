@@ -195,6 +195,16 @@ impl World {
         self.feed(fed, fresh && !again, Input::Securing(LinkEvent::Waiting(message, receipt)));
     }
 
+    /// Whether the broker may seem to deliver a lockdown once more that was taken on right before it was last heard: without
+    /// a name it cannot be told from it.
+    pub(crate) fn seems_delivered_again(&self, fed: &Fed) -> bool {
+        let Some(heard) = self.securing.heard.filter(|_| fed.by_securing && fed.dup && fed.id.is_none())
+        else {
+            return false;
+        };
+        self.ledger.was_activated(&fed.target, |at| heard.saturating_duration_since(at) < secs(5))
+    }
+
     /// Gives the broker the receipts that the core lets go.
     pub(crate) fn take_receipts(&mut self) {
         while let Some(receipt) = self.gateway.bridge.next_receipt() {
@@ -202,8 +212,8 @@ impl World {
                 continue;
             }
             let Some(fed) = self.securing.unacknowledged.remove(&receipt.packet) else { continue };
-            // What opens is left to the other connection, and may be lost.
-            let concerns = fed.word == "ON";
+            // What opens is left to the other connection, and may be lost; of what was turned away somebody was told.
+            let concerns = fed.word == "ON" && !self.ledger.turned_away.contains(&fed.serial);
             self.must(!concerns || self.is_broken() || !self.ledger.is_volatile(fed.serial), || {
                 format!("{fed:?} is acknowledged, and a crash would lose it")
             });
