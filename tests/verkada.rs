@@ -1048,10 +1048,13 @@ async fn a_body_that_comes_byte_by_byte_is_ended_by_the_total_time() {
         let request = if line == DOORS { call(Request::ListDoors) } else { unlock_call() };
         let started = clock::now().mono;
         let result = ask(&client, &request).await.result;
-        assert!(clock::now().mono - started < Duration::from_secs(5));
+        assert!(clock::now().mono - started < Duration::from_mins(1), "the whole body takes three");
         if line == DOORS {
-            let text = "list doors: the answer cannot be read: the time for the body ended";
-            assert_eq!(result.unwrap_err().to_string(), text);
+            // The time for the whole answer may end first.
+            let ends = ["the time for the body ended", "operation timed out"];
+            let text = result.unwrap_err().to_string();
+            let cause = text.strip_prefix("list doors: the answer cannot be read: ").unwrap();
+            assert!(ends.contains(&cause), "{cause}");
         } else {
             assert_eq!(result, unlocked(None), "its status line is the proof");
         }
