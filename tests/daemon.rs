@@ -18,6 +18,9 @@ mod diagnostics;
 #[path = "daemon/end.rs"]
 mod end;
 #[cfg(test)]
+#[path = "support/environment.rs"]
+mod environment;
+#[cfg(test)]
 #[path = "daemon/memory.rs"]
 mod memory;
 #[cfg(test)]

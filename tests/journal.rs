@@ -25,6 +25,8 @@ use verkada2mqtt::{
 mod audit;
 #[path = "journal/damage.rs"]
 mod damage;
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "journal/kill.rs"]
 mod kill;
 #[path = "journal/tamper.rs"]

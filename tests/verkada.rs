@@ -9,6 +9,8 @@
 
 #[path = "verkada/drill.rs"]
 mod drill;
+#[path = "support/environment.rs"]
+mod environment;
 
 use std::{
     collections::BTreeMap,
@@ -39,6 +41,8 @@ use verkada2mqtt::{
     },
     verkada::{Client, Limits, Permit, Settings, TokenHealth},
 };
+
+use self::environment::number;
 
 const KEY: &str = "canary-key-5d1f0c";
 const TOKEN: &str = "v2_canary-token-93ab7e";
@@ -843,13 +847,6 @@ impl Dice {
     }
 }
 
-/// A number from the environment, for longer runs and other seeds.
-fn number(name: &str, otherwise: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test is told from outside how long it lasts")]
-    let text = std::env::var(name).ok();
-    text.map_or(otherwise, |text| text.parse().unwrap())
-}
-
 /// How often each door was unlocked: the server had read the whole request.
 fn executions(server: &Server) -> BTreeMap<String, u32> {
     let mut ledger = BTreeMap::new();
@@ -892,7 +889,7 @@ async fn unlock_many(
 
 #[tokio::test]
 async fn an_idle_connection_that_closes_as_we_write_never_doubles_an_unlock() {
-    let (rounds, seed) = (number("CUTS", 3000), number("SEED", 63));
+    let (rounds, seed) = (number("CUTS").unwrap_or(3000), number("SEED").unwrap_or(63));
     println!("CUTS={rounds} SEED={seed}");
     let rounds = u32::try_from(rounds).unwrap();
     let dice = Mutex::new(Dice(seed));
@@ -958,7 +955,7 @@ fn random_fate(dice: &mut Dice, whole: Vec<u8>) -> (bool, Step) {
 
 #[tokio::test]
 async fn connections_cut_at_random_never_double_an_unlock_or_tell_a_wrong_outcome() {
-    let (cuts, seed) = (number("CUTS", 300), number("SEED", 62));
+    let (cuts, seed) = (number("CUTS").unwrap_or(300), number("SEED").unwrap_or(62));
     println!("CUTS={cuts} SEED={seed}");
     let carried_out = Arc::new(Mutex::new(BTreeMap::<String, u32>::new()));
     let (ledger, dice) = (Arc::clone(&carried_out), Mutex::new(Dice(seed)));

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     hass::payload::Verb,
-    model::{Action, Now, Outcome, Past, PastCommand, PastEnd, Reason, ScenarioId, Target},
+    model::{Action, Now, Outcome, Past, PastCommand, PastEnd, Reason, Target},
 };
 
 /// A lockdown that was left behind longer ago is not taken up any more: people will have acted otherwise.
@@ -25,17 +25,17 @@ impl Bridge {
             self.alarms.recall(alarm, now);
         }
         let newest = newest_of_each(&past.commands);
-        for (place, command) in past.commands.into_iter().enumerate() {
-            self.ids.recall(&command, now);
+        for (place, command) in past.commands.iter().enumerate() {
+            self.ids.recall(command, now);
             if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
                 let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
-                if let Some(at) = now.mono.checked_sub(age).filter(|_| !is_merged(&command)) {
+                if let Some(at) = now.mono.checked_sub(age).filter(|_| !is_merged(command)) {
                     self.commands.recall_activate(scenario, at);
                 }
             }
             match &command.end {
-                Some(end) => self.ids.note(&end_of_past(&command, end)),
-                None => self.end_past(&command, newest_place(&newest, &command.target) > Some(place), now),
+                Some(end) => self.ids.note(&end_of_past(command, end)),
+                None => self.end_past(command, newest.get(&command.target) > Some(&place), now),
             }
         }
         self.settle(now);
@@ -81,22 +81,10 @@ fn is_merged(command: &PastCommand) -> bool {
     command.end.as_ref().is_some_and(|end| end.outcome == Outcome::Merged)
 }
 
-/// Where the newest command for each scenario stands. Times do not tell: the clock may have been set between two commands.
-fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<ScenarioId, usize> {
-    let mut newest = BTreeMap::new();
-    for (place, command) in commands.iter().enumerate().filter(|(_, command)| !is_merged(command)) {
-        if let Target::Scenario(id) = &command.target {
-            newest.insert(id.clone(), place);
-        }
-    }
-    newest
-}
-
-fn newest_place(newest: &BTreeMap<ScenarioId, usize>, target: &Target) -> Option<usize> {
-    match target {
-        Target::Scenario(id) => newest.get(id).copied(),
-        Target::Door(_) => None,
-    }
+/// Where the newest command for each target stands. Times do not tell: the clock may have been set between two commands.
+fn newest_of_each(commands: &[PastCommand]) -> BTreeMap<&Target, usize> {
+    let carried_out = commands.iter().enumerate().filter(|(_, command)| !is_merged(command));
+    carried_out.map(|(place, command)| (&command.target, place)).collect()
 }
 
 fn origin_of(command: &PastCommand) -> Origin {

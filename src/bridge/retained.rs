@@ -152,20 +152,12 @@ impl Outbox {
 
     /// Queues a message; at the bound the oldest one is dropped and counted.
     pub(super) fn push(&mut self, publication: Publication) {
-        self.queue.push_back(publication);
-        if self.queue.len() > Self::CAPACITY {
-            self.queue.pop_front();
-            self.count_dropped();
-        }
+        enqueue(&mut self.queue, publication, &mut self.dropped);
     }
 
     /// The same for a message of a scenario.
     pub(super) fn push_first(&mut self, publication: Publication) {
-        self.first.push_back(publication);
-        if self.first.len() > Self::CAPACITY {
-            self.first.pop_front();
-            self.count_dropped();
-        }
+        enqueue(&mut self.first, publication, &mut self.dropped);
     }
 
     /// The oldest message of scenarios, or else of the others.
@@ -177,16 +169,21 @@ impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_empty() && self.queue.is_empty()
     }
+}
 
-    fn count_dropped(&mut self) {
-        if self.dropped == 0 {
-            tracing::warn!(
-                capacity = Self::CAPACITY,
-                "too many unsent results and events; the oldest are dropped"
-            );
-        }
-        self.dropped += 1;
+fn enqueue(queue: &mut VecDeque<Publication>, publication: Publication, dropped: &mut u64) {
+    queue.push_back(publication);
+    if queue.len() <= Outbox::CAPACITY {
+        return;
     }
+    queue.pop_front();
+    if *dropped == 0 {
+        tracing::warn!(
+            capacity = Outbox::CAPACITY,
+            "too many unsent results and events; the oldest are dropped"
+        );
+    }
+    *dropped += 1;
 }
 
 #[cfg(test)]

@@ -112,17 +112,12 @@ impl Settlements {
     /// Takes an access event; returns what it settles. One event is one unlock: of two commands it settles the older one.
     pub(super) fn learn(&mut self, event: &AccessEvent) -> Option<Settled> {
         let door = event.door.as_ref().filter(|_| is_unlock_from_afar(event))?;
-        let place = |waiting: &VecDeque<Open>| {
+        let fitting = [&mut self.open, &mut self.done].into_iter().filter_map(|waiting| {
             let place = waiting.iter().position(|open| open.is_shown_by(door, event.at))?;
-            Some((waiting.get(place)?.report.origin.received_at, place))
-        };
-        let settled = match (place(&self.open), place(&self.done)) {
-            (Some((open_at, place)), Some((done_at, _))) if open_at <= done_at => self.open.remove(place),
-            (Some((_, place)), None) => self.open.remove(place),
-            (_, Some((_, place))) => self.done.remove(place),
-            (None, None) => None,
-        };
-        if let Some(open) = settled {
+            Some((waiting.get(place)?.report.origin.received_at, place, waiting))
+        });
+        let settled = fitting.min_by_key(|(received_at, ..)| *received_at);
+        if let Some(open) = settled.and_then(|(_, place, waiting)| waiting.remove(place)) {
             return Some(Settled::by_event(open.report, event.clone()));
         }
         if self.unlocked.get(door).is_none_or(|known| known.at <= event.at) {

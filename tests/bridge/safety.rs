@@ -1,5 +1,7 @@
 //! What is written down before anything opens, what a later run makes of it, and who is told when a lockdown is not there.
 
+use std::time::Duration;
+
 use serde_json::json;
 use verkada2mqtt::{
     bridge::Input,
@@ -160,6 +162,13 @@ fn the_journal_tells_the_whole_life_of_a_lockdown() {
 
 // ---- after a crash -------------------------------------------------------------------------------------------------
 
+/// The next run begins so much later and joins; what it says at once is passed over.
+fn next_run(bench: &mut Bench, by: Duration) {
+    bench.restart_with_journal(settings(Style::Device), by);
+    bench.join();
+    bench.take_log();
+}
+
 #[test]
 fn an_id_is_known_for_a_day_over_any_number_of_restarts() {
     let payload = r#"{"action":"unlock","id":"x"}"#;
@@ -168,17 +177,13 @@ fn an_id_is_known_for_a_day_over_any_number_of_restarts() {
     bench.answer("unlock d-1", Ok(unlocked(Some(5))));
     for _ in 0..2 {
         bench.take_log();
-        bench.restart_with_journal(settings(Style::Device), secs(11 * 3_600));
-        bench.join();
-        bench.take_log();
+        next_run(&mut bench, secs(11 * 3_600));
         bench.command("door/d-1", payload);
         let log = bench.take_log();
         assert_eq!(log[..2], ["!door/d-1/result unlock done -", "!door/d-1/result unlock merged duplicate"]);
     }
     bench.take_log();
-    bench.restart_with_journal(settings(Style::Device), secs(3 * 3_600));
-    bench.join();
-    bench.take_log();
+    next_run(&mut bench, secs(3 * 3_600));
     bench.command("door/d-1", payload);
     assert_eq!(count(&bench.take_log(), ">unlock d-1"), 1, "after a day it is forgotten");
 }
@@ -191,9 +196,7 @@ fn the_id_of_a_merged_command_is_known_for_a_day_over_restarts() {
     bench.answer("unlock d-1", Ok(unlocked(Some(5))));
     for _ in 0..2 {
         bench.take_log();
-        bench.restart_with_journal(settings(Style::Device), secs(11 * 3_600));
-        bench.join();
-        bench.take_log();
+        next_run(&mut bench, secs(11 * 3_600));
         bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
         let log = bench.take_log();
         let result = ["!door/d-1/result unlock merged merged", "!door/d-1/result unlock merged duplicate"];
@@ -201,9 +204,7 @@ fn the_id_of_a_merged_command_is_known_for_a_day_over_restarts() {
         bench.command("door/d-1", r#"{"action":"unlock","id":"x"}"#);
         assert_eq!(bench.take_log().last().unwrap(), "!door/d-1/result unlock merged duplicate");
     }
-    bench.restart_with_journal(settings(Style::Device), secs(3 * 3_600));
-    bench.join();
-    bench.take_log();
+    next_run(&mut bench, secs(3 * 3_600));
     bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
     assert_eq!(count(&bench.take_log(), ">unlock d-1"), 1, "after a day it is forgotten");
 }
@@ -221,9 +222,7 @@ fn a_merged_command_is_written_down_in_a_flood_too() {
     bench.answer("unlock d-1", Ok(unlocked(Some(5))));
     bench.run(secs(120));
     bench.take_log();
-    bench.restart_with_journal(settings(Style::Device), secs(5));
-    bench.join();
-    bench.take_log();
+    next_run(&mut bench, secs(5));
     bench.command("door/d-1", r#"{"action":"unlock","id":"y"}"#);
     let result = ["!door/d-1/result unlock merged merged", "!door/d-1/result unlock merged duplicate"];
     bench.expect(&result);

@@ -18,6 +18,7 @@ use verkada2mqtt::{
 };
 
 use crate::{
+    environment::number,
     mosquitto::Mosquitto,
     mqtt::{Client, Version},
     process::{LIMIT, Process},
@@ -30,13 +31,6 @@ const DOORS: [&str; 3] = ["Workshop", "Roof Terrace", "Delivery Gate"];
 /// How many doors there are besides. Most commands find a door of their own, so that the ledger tells them apart.
 const MORE_DOORS: usize = 100;
 const SCENARIOS: [&str; 2] = ["Lockdown Tern Yard", "Lockdown Heron Mill"];
-
-/// A number from the environment.
-pub(crate) fn number(name: &str, default: u64) -> u64 {
-    #[expect(clippy::disallowed_methods, reason = "a test is told from outside how long it lasts")]
-    let text = std::env::var(name).ok();
-    text.map_or(default, |text| text.parse().unwrap())
-}
 
 /// Everything that the journal holds, oldest first.
 pub(crate) async fn journal(config: &Config) -> Vec<Value> {
@@ -278,10 +272,10 @@ fn add_doors(world: &Handle, rng: &mut Rng) -> Vec<DoorId> {
 #[tokio::test]
 #[ignore = "needs mosquitto; .ci/run runs it for a minute, CHAOS_SECONDS changes that, SEED repeats a run"]
 async fn nothing_opens_twice_and_every_lockdown_ends_active_or_told_in_any_chaos() {
-    let seed = number("SEED", verkada2mqtt::clock::now().utc.as_second().unsigned_abs());
+    let seed = number("SEED").unwrap_or_else(|| verkada2mqtt::clock::now().utc.as_second().unsigned_abs());
     println!("SEED={seed}");
     let mut chaos = Chaos::start(seed).await;
-    let until = Instant::now() + Duration::from_secs(number("CHAOS_SECONDS", 60));
+    let until = Instant::now() + Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(60));
     while Instant::now() < until {
         sleep(Duration::from_millis(chaos.rng.below(120))).await;
         chaos.step().await;

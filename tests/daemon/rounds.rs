@@ -16,7 +16,8 @@ use verkada2mqtt::{
 };
 
 use crate::{
-    chaos::{fault, journal, judge_unlocks, lives, number},
+    chaos::{fault, journal, judge_unlocks, lives},
+    environment::number,
     mqtt::Client,
     process::{LIMIT, Process},
     rig::{Rig, eventually, ready},
@@ -154,8 +155,8 @@ impl Drop for World {
 
 /// Plays a scene `ROUNDS` times, or as often as the gate has time for.
 async fn rounds(in_the_gate: u64, scene: impl AsyncFn(&mut World)) {
-    let rounds = number("ROUNDS", in_the_gate);
-    let seed = number("SEED", clock::now().utc.as_second().unsigned_abs());
+    let rounds = number("ROUNDS").unwrap_or(in_the_gate);
+    let seed = number("SEED").unwrap_or_else(|| clock::now().utc.as_second().unsigned_abs());
     println!("ROUNDS={rounds} SEED={seed}");
     let (mut rng, mut slowest) = (Rng::new(seed), Duration::ZERO);
     let mut played = 0;

@@ -15,7 +15,7 @@ use verkada2mqtt::{
     rng::Rng,
 };
 
-use crate::{LIMIT, entries, record, start};
+use crate::{LIMIT, entries, environment::number, record, start};
 
 /// Tells the child where to write, and as which run.
 const DIRECTORY: &str = "JOURNAL_TEST_DIRECTORY";
@@ -24,10 +24,6 @@ const ROWS: u64 = 1500;
 
 fn variable(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.into_string().unwrap())
-}
-
-fn number(name: &str) -> Option<u64> {
-    variable(name).map(|value| value.parse().unwrap())
 }
 
 /// Not a test by itself: the test below starts this program again to have something to kill.

@@ -17,6 +17,8 @@ mod broker;
 mod checks;
 mod disk;
 mod end;
+#[path = "../support/environment.rs"]
+mod environment;
 mod gateway;
 mod people;
 mod securing;
@@ -44,6 +46,7 @@ use self::{
     broker::Broker,
     checks::Ledger,
     disk::Disk,
+    environment::number,
     gateway::Gateway,
     people::{Fed, People},
     securing::Securing,
@@ -435,12 +438,6 @@ impl World {
         self.check_step();
         self.leave_if_idle();
     }
-}
-
-fn number(name: &str) -> Option<u64> {
-    #[expect(clippy::disallowed_methods, reason = "a test is told from outside which seeds to run")]
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap())
 }
 
 /// Says so where the thread that holds it fails.
