@@ -509,6 +509,16 @@ mod tests {
             assert_eq!(doors(&bent(name)), doors(&fixture(name)), "{name}");
         }
         assert_eq!(scenarios(&bent("scenarios-list.json")), scenarios(&fixture("scenarios-list.json")));
+        let name = "exception-calendars-list.json";
+        assert_eq!(calendars(&bent(name)), calendars(&fixture(name)));
+        assert_eq!(
+            access_levels(&bent("access-levels-list.json")),
+            access_levels(&fixture("access-levels-list.json"))
+        );
+        assert_eq!(
+            access_groups(&bent("access-groups-list.json")),
+            access_groups(&fixture("access-groups-list.json"))
+        );
         for privacy in [Privacy::None, Privacy::Full] {
             for name in ["access-events-page-1.json", "access-events-spec-userinfo.json"] {
                 assert_eq!(
@@ -715,10 +725,14 @@ mod tests {
 
         #[test]
         fn no_body_makes_the_parsers_panic(body in proptest::collection::vec(any::<u8>(), 0..200), text in r#"[\[\]{}:,"a-z_0-9\\]{0,80}"#) {
-            let wrapped = format!(r#"{{"doors":[{text}],"scenarios":[{text}],"events":[{text}]}}"#);
-            for body in [&body, wrapped.as_bytes()] {
+            let wrapped = format!(r#"{{"doors":[{text}],"scenarios":[{text}],"events":[{text}],
+                "door_exception_calendars":[{text}],"access_levels":[{text}],"access_groups":[{text}]}}"#);
+            let inside = format!(r#"{{"door_exception_calendar_id":"c","doors":[{text}],"exceptions":[{text},
+                {{"door_exception_id":"e","date":"{text}","start_time":"{text}","recurrence_rule":{{{text}}}}}]}}"#);
+            for body in [&body, wrapped.as_bytes(), inside.as_bytes()] {
                 let door = "d".parse().unwrap();
                 drop((doors(body), scenarios(body), events(body, Privacy::Full), token(body), unlock(body, &door)));
+                drop((calendars(body), calendar(body), access_levels(body), access_groups(body)));
             }
         }
     }

@@ -248,3 +248,247 @@ fn whole(member: &str, text: String) -> Result<String, String> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::{date, time};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list() -> Inventory<Calendar> {
+        calendars(include_bytes!("../../../tests/fixtures/verkada/exception-calendars-list.json")).unwrap()
+    }
+
+    /// A calendar with one exception that was changed.
+    fn with_exception(change: impl Fn(&mut Value)) -> Calendar {
+        let mut exception = json!({
+            "door_exception_id": "e", "calendar_id": "c", "date": "2026-09-18", "start_time": "07:30:00",
+            "end_time": "18:00:00", "door_status": "unlocked",
+            "recurrence_rule": {"frequency": "WEEKLY", "interval": 1, "by_day": ["FR"]},
+        });
+        change(&mut exception);
+        let body = json!({"door_exception_calendar_id": "c", "exceptions": [exception]});
+        calendar(body.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn calendars_are_read_as_the_vendor_lists_them() {
+        let list = list();
+        assert_eq!((list.items.len(), list.skipped.len()), (2, 0), "{list:?}");
+        let hold = &list.items[0];
+        assert_eq!(hold.id.as_str(), "90fccf50-1bb0-4f8e-b925-d5494e6f7c9f");
+        assert_eq!(hold.name.as_deref(), Some("verkada2mqtt a652f4bb"));
+        assert_eq!(hold.doors.len(), 1);
+        assert_eq!(hold.updated_at.unwrap().as_second(), 1_789_628_400);
+        assert!(hold.skipped.is_empty());
+        let expected = Exception {
+            id: Some("8cb20ea5-07ba-4200-876e-8f1df5aa45a0".parse().unwrap()),
+            date: date(2026, 9, 17),
+            hours: Hours::Between(time(9, 0, 0, 0), time(12, 0, 0, 0)),
+            mode: ExceptionMode::Known(DoorMode::Unlocked),
+            first_person_in: None,
+            double_badge: None,
+            recurrence: None,
+        };
+        assert_eq!(hold.exceptions, [expected]);
+        let [day, friday] = list.items[1].exceptions.as_slice() else { panic!("{list:?}") };
+        assert_eq!((day.hours, &day.mode), (Hours::AllDay, &ExceptionMode::Known(DoorMode::Credential)));
+        let group: GroupId = "7e8ea066-0052-4037-bacb-eddb7eea0595".parse().unwrap();
+        assert_eq!((&friday.first_person_in, &friday.double_badge), (&Some(vec![group]), &None));
+        let rule = Recurrence {
+            frequency: Frequency::Weekly,
+            interval: 2,
+            by_day: vec![Weekday::of_vendor_word("FR").unwrap()],
+            by_month: None,
+            by_month_day: None,
+            by_set_pos: None,
+            count: None,
+            until: Some("2026-12-18".to_owned()),
+            excluded_dates: vec!["2026-10-30".to_owned()],
+        };
+        assert_eq!(friday.recurrence, Some(rule));
+    }
+
+    #[test]
+    fn a_calendar_that_cannot_be_read_costs_that_calendar() {
+        let body = json!({"door_exception_calendars": [
+            {"door_exception_calendar_id": "a", "name": null, "doors": null, "exceptions": null, "last_updated_at": null},
+            {"door_exception_calendar_id": "b", "last_updated_at": {"new": 1}},
+            {"door_exception_calendar_id": "c", "last_updated_at": i64::MAX},
+            {"door_exception_calendar_id": "a", "name": "again"},
+            {"door_exception_calendar_id": null},
+            {"door_exception_calendar_id": "../d"},
+            {"door_exception_calendar_id": "e", "exceptions": {}},
+            null,
+        ]});
+        let list = calendars(body.to_string().as_bytes()).unwrap();
+        let read: Vec<_> = list.items.iter().map(|one| (one.id.as_str(), one.updated_at)).collect();
+        assert_eq!(read, [("a", None), ("b", None), ("c", None)]);
+        assert!(list.items.iter().all(|calendar| calendar.skipped.is_empty()), "{list:?}");
+        let starts: Vec<_> = list.skipped.iter().map(|text| text.split(':').next().unwrap()).collect();
+        assert_eq!(starts, [4, 5, 6, 7].map(|n| format!("calendar {n} of the list is left out")));
+    }
+
+    #[test]
+    fn an_exception_that_cannot_be_read_whole_is_left_out_and_told() {
+        let table: [(&str, Value, &str); 21] = [
+            ("/door_exception_id", json!(null), "invalid type: null"),
+            ("/door_exception_id", json!("e/#"), "door_exception_id: an id holds '/'"),
+            ("/date", json!(null), "date is missing"),
+            ("/date", json!("2026-02-30"), "date: \"2026-02-30\" is no day"),
+            ("/date", json!("2026-09-18T07:00"), "is no day"),
+            ("/start_time", json!(null), "start_time is missing"),
+            ("/start_time", json!("7:30"), "start_time: \"7:30\" is no time of day"),
+            ("/start_time", json!("07:30:00.5"), "is no time of day"),
+            ("/start_time", json!("07:30:00:00"), "is no time of day"),
+            ("/end_time", json!("24:00"), "end_time: \"24:00\" is no time of day"),
+            ("/end_time", json!("07:30"), "its end 07:30:00 is not after its start 07:30:00"),
+            ("/door_status", json!("x".repeat(256)), "door_status has more than 255 characters"),
+            ("/first_person_in_group_ids", json!(["a", "#"]), "first_person_in_group_ids: an id holds '#'"),
+            ("/double_badge_group_ids", json!([null]), "invalid type: null"),
+            ("/recurrence_rule/frequency", json!("HOURLY"), "frequency: \"HOURLY\" is not known"),
+            ("/recurrence_rule/interval", json!(0), "interval: 0 is not at least 1"),
+            ("/recurrence_rule/interval", json!(null), "invalid type: null"),
+            ("/recurrence_rule/by_day", json!(["1FR"]), "by_day: \"1FR\" is not known"),
+            ("/recurrence_rule/by_month", json!(13), "by_month: 13 is not in 1 to 12"),
+            ("/recurrence_rule/by_month_day", json!(-1), "by_month_day: -1 is not in 1 to 31"),
+            ("/recurrence_rule/until", json!("x".repeat(256)), "until has more than 255 characters"),
+        ];
+        for (pointer, value, cause) in table {
+            let read = with_exception(|exception| {
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                exception.pointer_mut(parent).unwrap()[name] = value.clone();
+            });
+            assert!(read.exceptions.is_empty(), "{pointer} {value}");
+            let [told] = read.skipped.as_slice() else { panic!("{pointer} {value}: {:?}", read.skipped) };
+            assert!(told.starts_with("calendar c is kept without exception 0: "), "{told}");
+            assert!(told.contains(cause) && !told.contains('\n'), "{told}");
+        }
+        assert_eq!(with_exception(|_| {}).exceptions.len(), 1);
+    }
+
+    #[test]
+    fn what_is_lost_of_a_calendar_is_told_and_the_rest_is_kept() {
+        let read = with_exception(|exception| exception["first_person_in_group_ids"] = json!(["g"]));
+        assert_eq!(read.exceptions[0].first_person_in, None);
+        assert_eq!(
+            read.skipped,
+            ["calendar c is kept without first_person_in_group_ids of exception 0, which count for nothing"]
+        );
+        let exception = json!({"door_exception_id": "e", "date": "2026-09-18", "all_day_default": true});
+        let body = json!({"door_exception_calendar_id": "c", "name": "n".repeat(256), "doors": ["d", "#", null],
+            "exceptions": [exception, exception]});
+        let read = calendar(body.to_string().as_bytes()).unwrap();
+        assert_eq!((read.doors.len(), read.exceptions.len()), (1, 1));
+        assert_eq!(read.name.unwrap().len(), 255);
+        assert_eq!(
+            read.skipped,
+            [
+                "calendar c is kept without a door: an id holds '#'; allowed are 1 to 64 letters, digits and hyphens",
+                "calendar c is kept without the end of its name, which has more than 255 characters",
+                "calendar c is kept without exception 1: it has the id of another one",
+            ]
+        );
+    }
+
+    #[test]
+    fn words_are_known_in_either_case_and_unknown_ones_are_kept() {
+        let read = with_exception(|exception| {
+            exception["door_status"] = json!("CARD_AND_CODE");
+            exception["recurrence_rule"]["frequency"] = json!("weekly");
+            exception["recurrence_rule"]["by_day"] = json!(["fr"]);
+        });
+        assert_eq!(read.exceptions[0].mode, ExceptionMode::Known(DoorMode::CardAndCode));
+        assert!(read.skipped.is_empty());
+        for (value, word) in [(json!("ajar"), Some("ajar")), (json!(null), None)] {
+            let read = with_exception(|exception| exception["door_status"] = value.clone());
+            let [exception] = read.exceptions.as_slice() else { panic!("{:?}", read.skipped) };
+            assert_eq!(exception.mode, ExceptionMode::Unknown(word.map(str::to_owned)));
+            let body = exception_body(None, exception);
+            assert_eq!(
+                body.get("door_status"),
+                word.map(|word| json!(word)).as_ref(),
+                "it goes back as it came"
+            );
+        }
+    }
+
+    #[test]
+    fn an_old_time_with_seconds_goes_back_with_them() {
+        let read = with_exception(|exception| exception["end_time"] = json!("23:59:59"));
+        let body = exception_body(None, &read.exceptions[0]);
+        assert_eq!((&body["start_time"], &body["end_time"]), (&json!("07:30"), &json!("23:59:59")));
+    }
+
+    prop_compose! {
+        fn any_rule()(
+            unit in 0..4_usize, interval in 1..99_u32, days in proptest::collection::vec(0..7_usize, 0..3),
+            month in proptest::option::of(1..=12_i8), day in proptest::option::of(1..=31_i8),
+            position in proptest::option::of(-5..5_i32), count in proptest::option::of(0..9_u32),
+            until in proptest::option::of("[0-9-]{0,12}"), excluded_dates in proptest::collection::vec("[0-9-]{10}", 0..3),
+        ) -> Recurrence {
+            let words = ["SU", "MO", "TU", "WE", "TH", "FR", "SA"];
+            Recurrence {
+                frequency: Frequency::ALL[unit],
+                interval,
+                by_day: days.into_iter().map(|day| Weekday::of_vendor_word(words[day]).unwrap()).collect(),
+                by_month: month,
+                by_month_day: day,
+                by_set_pos: position,
+                count,
+                until,
+                excluded_dates,
+            }
+        }
+    }
+
+    fn any_groups() -> impl Strategy<Value = Option<Vec<GroupId>>> {
+        let group = "[a-z0-9-]{1,9}".prop_map(|text| text.parse().unwrap());
+        proptest::option::of(proptest::collection::vec(group, 0..3))
+    }
+
+    prop_compose! {
+        fn any_exception()(
+            old in any::<bool>(), day in 0..20_000_i64, from in 0..86_399_i32, lasts in 1..86_400_i32,
+            all_day in any::<bool>(), mode in 0..4_usize, first_person_in in any_groups(), double_badge in any_groups(),
+            recurrence in proptest::option::of(any_rule()),
+        ) -> Exception {
+            let at = |second: i32| {
+                let part = |number: i32| i8::try_from(number).unwrap();
+                time(part(second / 3600), part(second / 60 % 60), part(second % 60), 0)
+            };
+            let hours = Hours::Between(at(from), at((from + lasts).min(86_399)));
+            Exception {
+                id: old.then(|| "e".parse().unwrap()),
+                date: date(2000, 1, 1).saturating_add(jiff::Span::new().days(day)),
+                hours: if all_day { Hours::AllDay } else { hours },
+                mode: ExceptionMode::Known(DoorMode::ALL[mode]),
+                first_person_in,
+                double_badge,
+                recurrence,
+            }
+        }
+    }
+
+    proptest! {
+        /// Nothing of an exception is lost or changed on its way to the vendor and back.
+        #[test]
+        fn what_is_written_comes_back(exception in any_exception()) {
+            let id: CalendarId = "c".parse().unwrap();
+            let doors = vec!["d-1".parse().unwrap(), "d-2".parse().unwrap()];
+            let content = CalendarContent { name: "N".to_owned(), doors, exceptions: vec![exception] };
+            let sent = body(Some(&id), &content);
+            let mut answer = sent.clone();
+            answer["door_exception_calendar_id"] = json!("c");
+            answer["exceptions"][0]["door_exception_id"] = json!("e");
+            let read = calendar(answer.to_string().as_bytes()).unwrap();
+            prop_assert_eq!(&read.skipped, &Vec::<String>::new());
+            let mut exception = content.exceptions[0].clone();
+            prop_assert_eq!(sent["exceptions"][0].get("door_exception_id").is_some(), exception.id.is_some());
+            exception.id = Some("e".parse().unwrap());
+            prop_assert_eq!(read.exceptions, vec![exception]);
+            prop_assert_eq!((read.name, read.doors), (Some(content.name), content.doors));
+        }
+    }
+}
