@@ -7,8 +7,14 @@
     reason = "a test that cannot go on shall say where"
 )]
 
+#[path = "verkada/calendars.rs"]
+mod calendars;
 #[path = "verkada/drill.rs"]
 mod drill;
+#[path = "simulator/openapi.rs"]
+mod openapi;
+#[path = "verkada/users.rs"]
+mod users;
 
 use std::{
     collections::BTreeMap,

@@ -55,8 +55,8 @@ pub struct Calendar {
     pub exceptions: Vec<Exception>,
     /// When it was last changed.
     pub updated_at: Option<Timestamp>,
-    /// One sentence for each door or exception that could not be read and was left out. Such a calendar must not be
-    /// written as a whole: what was left out would be lost.
+    /// One sentence for each door, exception or part of them that could not be read and was left out. Such a calendar must
+    /// not be written as a whole: what was left out would be lost.
     pub skipped: Vec<String>,
 }
 
@@ -146,6 +146,11 @@ impl Frequency {
             Self::Monthly => "MONTHLY",
             Self::Yearly => "YEARLY",
         }
+    }
+
+    /// The unit that the vendor's word means.
+    pub fn of_vendor_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.vendor_word() == word)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Calls to the vendor: one call is one attempt and gets exactly one reply.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
@@ -110,13 +113,29 @@ pub enum Request {
     },
 }
 
-/// A user of the vendor, by one of the two names that `user_unlock` takes (`verkada-api.md` 5.4).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A user of the vendor, by one of the two names that `user_unlock` takes (`verkada-api.md` 5.4). `Debug` shows nothing of
+/// it, so that no log can.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum User {
     /// The vendor's own id.
     Id(String),
     /// The id that another system gave.
     External(String),
+}
+
+impl User {
+    /// The name that is sent.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Id(name) | Self::External(name) => name,
+        }
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("User(..)")
+    }
 }
 
 /// What is written into a calendar.
