@@ -57,7 +57,14 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             Request::ListDoors => "doors",
             Request::ListScenarios => "scenarios",
             Request::ReadEvents { .. }
+            | Request::ListCalendars
+            | Request::ListAccessLevels
+            | Request::ListAccessGroups
             | Request::Unlock { .. }
+            | Request::UnlockAs { .. }
+            | Request::CreateCalendar(_)
+            | Request::WriteCalendar { .. }
+            | Request::DeleteException { .. }
             | Request::Activate { .. }
             | Request::Drill
             | Request::Release { .. } => "access events",
@@ -97,7 +104,13 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, "can be read")?;
             left_out(out, &page.skipped)
         }
-        Answer::Unlocked(_) | Answer::Taken | Answer::Drilled(_) => Ok(true),
+        Answer::Calendars(_)
+        | Answer::AccessLevels(_)
+        | Answer::AccessGroups(_)
+        | Answer::Calendar(_)
+        | Answer::Unlocked(_)
+        | Answer::Taken
+        | Answer::Drilled(_) => Ok(true),
     }
 }
 

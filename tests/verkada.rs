@@ -7,10 +7,16 @@
     reason = "a test that cannot go on shall say where"
 )]
 
+#[path = "verkada/calendars.rs"]
+mod calendars;
 #[path = "verkada/drill.rs"]
 mod drill;
 #[path = "support/environment.rs"]
 mod environment;
+#[path = "simulator/openapi.rs"]
+mod openapi;
+#[path = "verkada/users.rs"]
+mod users;
 
 use std::{
     collections::BTreeMap,

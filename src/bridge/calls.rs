@@ -112,25 +112,17 @@ impl Bridge {
         let misfit = || Fault::Malformed(Trace::new("the answer does not fit the request"));
         match pending {
             Pending::Unlock(door) => {
-                let result = reply.result.and_then(|answer| match answer {
-                    Answer::Unlocked(unlocked) => Ok(unlocked),
-                    Answer::Doors(_)
-                    | Answer::Scenarios(_)
-                    | Answer::Events(_)
-                    | Answer::Drilled(_)
-                    | Answer::Taken => Err(misfit()),
+                let result = reply.result.and_then(|answer| {
+                    let Answer::Unlocked(unlocked) = answer else { return Err(misfit()) };
+                    Ok(unlocked)
                 });
                 let effects = self.commands.finish_unlock(&door, result, now);
                 self.perform(effects, now);
             }
             Pending::Scenario(scenario) => {
-                let result = reply.result.and_then(|answer| match answer {
-                    Answer::Taken => Ok(()),
-                    Answer::Doors(_)
-                    | Answer::Scenarios(_)
-                    | Answer::Events(_)
-                    | Answer::Drilled(_)
-                    | Answer::Unlocked(_) => Err(misfit()),
+                let result = reply.result.and_then(|answer| {
+                    let Answer::Taken = answer else { return Err(misfit()) };
+                    Ok(())
                 });
                 self.readiness.note_act(result.as_ref().copied(), now);
                 let effects = match self.commands.finish_replaced(&scenario, reply.id, self.last_call, now) {
@@ -149,13 +141,9 @@ impl Bridge {
                 if let Err(Fault::RateLimited { after, .. }) = &reply.result {
                     self.budget.close(*after, now.mono);
                 }
-                let page = reply.result.and_then(|answer| match answer {
-                    Answer::Events(page) => Ok(page),
-                    Answer::Doors(_)
-                    | Answer::Scenarios(_)
-                    | Answer::Unlocked(_)
-                    | Answer::Drilled(_)
-                    | Answer::Taken => Err(misfit()),
+                let page = reply.result.and_then(|answer| {
+                    let Answer::Events(page) = answer else { return Err(misfit()) };
+                    Ok(page)
                 });
                 for event in self.poller.take_late(page, now) {
                     let settled = self.settlements.learn(&event);
@@ -209,15 +197,7 @@ impl Bridge {
                 Ok(true)
             }
             (List::Events, Answer::Events(page)) => self.take_events(page, now),
-            (
-                List::Doors | List::Scenarios | List::Events,
-                Answer::Doors(_)
-                | Answer::Scenarios(_)
-                | Answer::Events(_)
-                | Answer::Unlocked(_)
-                | Answer::Drilled(_)
-                | Answer::Taken,
-            ) => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
+            _ => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
         }
     }
 

@@ -156,13 +156,11 @@ impl Bridge {
     /// The reply to a drill.
     pub(super) fn finish_drill(&mut self, reply: Reply, now: Now) {
         let call = reply.id;
-        let result = reply.result.and_then(|answer| match answer {
-            Answer::Drilled(drilled) => Ok(drilled),
-            Answer::Doors(_)
-            | Answer::Scenarios(_)
-            | Answer::Events(_)
-            | Answer::Unlocked(_)
-            | Answer::Taken => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
+        let result = reply.result.and_then(|answer| {
+            let Answer::Drilled(drilled) = answer else {
+                return Err(Fault::Malformed(Trace::new("the answer does not fit the request")));
+            };
+            Ok(drilled)
         });
         if let Err(Fault::RateLimited { after, .. }) = &result {
             self.budget.close(*after, now.mono);

@@ -1,10 +1,16 @@
 //! Calls to the vendor: one call is one attempt and gets exactly one reply.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 
-use super::{AccessEvent, Door, DoorId, Fault, Inventory, Scenario, ScenarioId};
+use super::{
+    AccessEvent, AccessGroup, AccessLevel, Calendar, CalendarId, Door, DoorId, Exception, ExceptionId, Fault,
+    Inventory, Scenario, ScenarioId,
+};
 
 /// Names a call that is under way; never used twice in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,10 +64,40 @@ pub enum Request {
         /// Where the previous page ended; `None` for the first.
         page: Option<PageToken>,
     },
+    /// `GET /access/v1/door/exception_calendar`.
+    ListCalendars,
+    /// `GET /access/v1/door/access_level`.
+    ListAccessLevels,
+    /// `GET /access/v1/access_groups`.
+    ListAccessGroups,
     /// `POST /access/v1/door/admin_unlock`.
     Unlock {
         /// The door.
         door: DoorId,
+    },
+    /// `POST /access/v1/door/user_unlock`: granted only to who has access to the door (`verkada-api.md` 5.4).
+    UnlockAs {
+        /// The door.
+        door: DoorId,
+        /// For whom.
+        user: User,
+    },
+    /// `POST /access/v1/door/exception_calendar`.
+    CreateCalendar(CalendarContent),
+    /// `PUT /access/v1/door/exception_calendar/{id}`: the whole calendar, since it is not known whether what is left out is
+    /// kept (`verkada-api.md` 9.1).
+    WriteCalendar {
+        /// The calendar.
+        calendar: CalendarId,
+        /// What it is to hold.
+        content: CalendarContent,
+    },
+    /// `DELETE /access/v1/door/exception_calendar/{id}/exception/{id}`.
+    DeleteException {
+        /// The calendar.
+        calendar: CalendarId,
+        /// The exception.
+        exception: ExceptionId,
     },
     /// `POST /access/v1/scenarios/{id}/activate`.
     Activate {
@@ -75,6 +111,42 @@ pub enum Request {
         /// The scenario.
         scenario: ScenarioId,
     },
+}
+
+/// A user of the vendor, by one of the two names that `user_unlock` takes (`verkada-api.md` 5.4). `Debug` shows nothing of
+/// it, so that no log can.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum User {
+    /// The vendor's own id.
+    Id(String),
+    /// The id that another system gave.
+    External(String),
+}
+
+impl User {
+    /// The name that is sent.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Id(name) | Self::External(name) => name,
+        }
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("User(..)")
+    }
+}
+
+/// What is written into a calendar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CalendarContent {
+    /// What people call it; never empty.
+    pub name: String,
+    /// The doors that it is about.
+    pub doors: Vec<DoorId>,
+    /// Old exceptions with their ids, new ones without.
+    pub exceptions: Vec<Exception>,
 }
 
 /// Where a page of events ended; opaque, valid only for the query it came from.
@@ -101,9 +173,17 @@ pub enum Answer {
     Scenarios(Inventory<Scenario>),
     /// One page of events.
     Events(EventPage),
+    /// The exception calendars that the key may manage.
+    Calendars(Inventory<Calendar>),
+    /// The access levels.
+    AccessLevels(Inventory<AccessLevel>),
+    /// The access groups, by name alone.
+    AccessGroups(Inventory<AccessGroup>),
+    /// The calendar as it is after it was written.
+    Calendar(Calendar),
     /// The door was unlocked.
     Unlocked(Unlocked),
-    /// The vendor took an activate or release; only a later read proves it.
+    /// The vendor took an activate, a release or a deletion; only a later read proves it.
     Taken,
     /// The way of an activate was gone up to its last step.
     Drilled(Drilled),

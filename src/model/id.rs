@@ -105,6 +105,22 @@ id! {
     /// Identifies an organisation at the vendor.
     OrganisationId
 }
+id! {
+    /// Identifies an exception calendar.
+    CalendarId
+}
+id! {
+    /// Identifies an exception in a calendar.
+    ExceptionId
+}
+id! {
+    /// Identifies a group of people who may pass doors.
+    GroupId
+}
+id! {
+    /// Identifies an access level: who may pass which doors, and when.
+    LevelId
+}
 
 #[cfg(test)]
 mod tests {

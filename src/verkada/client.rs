@@ -21,8 +21,8 @@ use super::{
 use crate::{
     clock,
     model::{
-        Answer, Call, DoorId, Drilled, Fault, Privacy, ReleasePath, Reply, Request, ScenarioId, Trace,
-        Unlocked,
+        Answer, CalendarId, Call, DoorId, Drilled, Fault, Privacy, ReleasePath, Reply, Request, ScenarioId,
+        Trace, Unlocked,
     },
 };
 
@@ -172,7 +172,25 @@ impl Attempt<'_> {
                 })
                 .await
             }
-            Request::Unlock { door } => self.unlock(door).await,
+            Request::ListCalendars => {
+                self.list(http.calendars(), |b| wire::calendars(b).map(Answer::Calendars)).await
+            }
+            Request::ListAccessLevels => {
+                self.list(http.access_levels(), |b| wire::access_levels(b).map(Answer::AccessLevels)).await
+            }
+            Request::ListAccessGroups => {
+                self.list(http.access_groups(), |b| wire::access_groups(b).map(Answer::AccessGroups)).await
+            }
+            Request::Unlock { door } => self.unlock(http.unlock(door), door).await,
+            Request::UnlockAs { door, user } => self.unlock(http.unlock_as(door, user), door).await,
+            Request::CreateCalendar(content) => self.write(http.create_calendar(content), None).await,
+            Request::WriteCalendar { calendar, content } => {
+                self.write(http.write_calendar(calendar, content), Some(calendar)).await
+            }
+            Request::DeleteException { calendar, exception } => {
+                self.authorised(&http.delete_exception(calendar, exception)).await?;
+                Ok(Answer::Taken)
+            }
             Request::Activate { scenario } => {
                 self.authorised(&http.scenario(self.operation, scenario, "activate")).await?;
                 Ok(Answer::Taken)
@@ -224,8 +242,8 @@ impl Attempt<'_> {
         })
     }
 
-    async fn unlock(&mut self, door: &DoorId) -> Result<Answer, Fault> {
-        let seen = self.authorised(&self.inner.http.unlock(door)).await?;
+    async fn unlock(&mut self, route: Route, door: &DoorId) -> Result<Answer, Fault> {
+        let seen = self.authorised(&route).await?;
         if let Some(flaw) = &seen.flaw {
             tracing::debug!(%door, %flaw, "the body of the answer to an unlock could not be read; its status is the proof");
             return Ok(Answer::Unlocked(Unlocked { duration: None }));
@@ -234,8 +252,28 @@ impl Attempt<'_> {
             UnlockBody::Fits(duration) => Ok(Answer::Unlocked(Unlocked { duration })),
             UnlockBody::AnotherDoor => Err(Fault::Unclear(Trace {
                 status: Some(seen.status),
-                text: "unlock: the answer names another door than the one that was asked for".to_owned(),
+                text: format!(
+                    "{}: the answer names another door than the one that was asked for",
+                    self.operation.words()
+                ),
             })),
+        }
+    }
+
+    /// Writes a calendar, `asked` where it is an old one. A 200 proves that something was written, and only its body tells
+    /// what: without one, the calendar has to be read back.
+    async fn write(&mut self, route: Route, asked: Option<&CalendarId>) -> Result<Answer, Fault> {
+        let seen = self.authorised(&route).await?;
+        let answer = self.decoded(&seen, |body| wire::calendar(body).map(Answer::Calendar))?;
+        match (&answer, asked) {
+            (Answer::Calendar(written), Some(asked)) if written.id != *asked => Err(Fault::Unclear(Trace {
+                status: Some(seen.status),
+                text: format!(
+                    "{}: the answer names another calendar than the one that was asked for",
+                    self.operation.words()
+                ),
+            })),
+            _ => Ok(answer),
         }
     }
 
@@ -273,7 +311,7 @@ impl Attempt<'_> {
     async fn authorised(&mut self, route: &Route) -> Result<Seen, Fault> {
         let token = self.token().await?;
         let seen = self.send(route, &token).await?;
-        let Some(fault) = self.inner.http.judge(self.operation, &seen, Some(&token.header)) else {
+        let Some(fault) = self.inner.http.judge(route, &seen, &token.header) else {
             return Ok(seen);
         };
         let Some(doubt) = fault::token_doubt(seen.status, &seen.body) else { return Err(fault) };
@@ -282,7 +320,7 @@ impl Attempt<'_> {
         }
         let token = self.token().await?;
         let seen = self.send(route, &token).await?;
-        match self.inner.http.judge(self.operation, &seen, Some(&token.header)) {
+        match self.inner.http.judge(route, &seen, &token.header) {
             None => Ok(seen),
             Some(fault) => Err(fault),
         }

@@ -17,6 +17,9 @@ const HTML_QUOTE_CHARS: usize = 80;
 const KEY_HINT: &str = "the API key may be wrong, expired, without this permission, or of another region than the base URL \
      (known: us https://api.verkada.com, eu https://api.eu.verkada.com, au https://api.au.verkada.com, \
      gov https://api.verkadagov.com)";
+/// The same where the permission is another than for the rest of the gateway.
+const MANAGEMENT_HINT: &str = "check that the key has Door Access Management for all sites involved, which it needs beside Access \
+     Control; it may also be wrong, expired, or of another region than the base URL";
 
 /// What is asked of the vendor, by the words used in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,22 @@ pub(super) enum Operation {
     Scenarios,
     /// One page of access events.
     Events,
+    /// The list of exception calendars.
+    Calendars,
+    /// The list of access levels.
+    AccessLevels,
+    /// The list of access groups.
+    AccessGroups,
     /// An unlock.
     Unlock,
+    /// An unlock in the name of a user.
+    UnlockAs,
+    /// A new calendar.
+    CreateCalendar,
+    /// A calendar written as a whole.
+    WriteCalendar,
+    /// An exception taken out of its calendar.
+    DeleteException,
     /// The start of a scenario.
     Activate,
     /// The end of a scenario.
@@ -46,7 +63,14 @@ impl Operation {
             Request::ListDoors => Self::Doors,
             Request::ListScenarios => Self::Scenarios,
             Request::ReadEvents { .. } => Self::Events,
+            Request::ListCalendars => Self::Calendars,
+            Request::ListAccessLevels => Self::AccessLevels,
+            Request::ListAccessGroups => Self::AccessGroups,
             Request::Unlock { .. } => Self::Unlock,
+            Request::UnlockAs { .. } => Self::UnlockAs,
+            Request::CreateCalendar(_) => Self::CreateCalendar,
+            Request::WriteCalendar { .. } => Self::WriteCalendar,
+            Request::DeleteException { .. } => Self::DeleteException,
             Request::Activate { .. } => Self::Activate,
             Request::Release { .. } => Self::Release,
             Request::Drill => Self::Drill,
@@ -56,8 +80,40 @@ impl Operation {
     /// Whether it goes over the line for acts: what changes something in the real world, and the drill, which does not.
     pub(super) const fn uses_line(self) -> bool {
         match self {
-            Self::Unlock | Self::Activate | Self::Release | Self::Drill => true,
-            Self::Token | Self::Doors | Self::Scenarios | Self::Events => false,
+            Self::Unlock
+            | Self::UnlockAs
+            | Self::CreateCalendar
+            | Self::WriteCalendar
+            | Self::DeleteException
+            | Self::Activate
+            | Self::Release
+            | Self::Drill => true,
+            Self::Token
+            | Self::Doors
+            | Self::Scenarios
+            | Self::Events
+            | Self::Calendars
+            | Self::AccessLevels
+            | Self::AccessGroups => false,
+        }
+    }
+
+    /// Whether the body of a good answer on the line for acts is wanted whole; of the others the status line is the proof.
+    pub(super) const fn wants_body(self) -> bool {
+        match self {
+            Self::CreateCalendar | Self::WriteCalendar | Self::Drill => true,
+            Self::Token
+            | Self::Doors
+            | Self::Scenarios
+            | Self::Events
+            | Self::Calendars
+            | Self::AccessLevels
+            | Self::AccessGroups
+            | Self::Unlock
+            | Self::UnlockAs
+            | Self::DeleteException
+            | Self::Activate
+            | Self::Release => false,
         }
     }
 
@@ -68,7 +124,14 @@ impl Operation {
             Self::Doors => "list doors",
             Self::Scenarios => "list scenarios",
             Self::Events => "read events",
+            Self::Calendars => "list calendars",
+            Self::AccessLevels => "list access levels",
+            Self::AccessGroups => "list access groups",
             Self::Unlock => "unlock",
+            Self::UnlockAs => "unlock as a user",
+            Self::CreateCalendar => "create calendar",
+            Self::WriteCalendar => "write calendar",
+            Self::DeleteException => "delete exception",
             Self::Activate => "activate",
             Self::Release => "release",
             Self::Drill => "drill (list scenarios)",
@@ -82,15 +145,52 @@ impl Operation {
                 "check that the key has Access Control read/write and that \"Enable Door Management via API\" is on \
                  for the organisation, the site and the door"
             }
+            Self::UnlockAs => {
+                "either no access level lets this user through this door, or the key may not do it: check the user's \
+                 access, that the key has Access Control read/write, and that \"Enable Door Management via API\" is on \
+                 for the organisation, the site and the door"
+            }
+            Self::Calendars
+            | Self::AccessLevels
+            | Self::CreateCalendar
+            | Self::WriteCalendar
+            | Self::DeleteException => {
+                "check that the key has Door Access Management for all sites involved and that \"Enable Door Management \
+                 via API\" is on for the organisation, each site and each door involved"
+            }
             Self::Activate | Self::Release => {
                 "check that the key has Access Control read/write and that \"Enable Lockdown and Scenario Control via \
                  API\" is on for the organisation"
             }
-            Self::Doors | Self::Events => "check that the key has Access Control read, and the base URL",
+            Self::Doors | Self::Events | Self::AccessGroups => {
+                "check that the key has Access Control read, and the base URL"
+            }
             Self::Scenarios | Self::Drill => {
                 "check that the key has Access Control or Access Scenario Management read, and the base URL"
             }
             Self::Token => KEY_HINT,
+        }
+    }
+
+    /// What to look at when the vendor refuses key or token (401), which it also does where only a permission is
+    /// missing.
+    const fn unauthorized_hint(self) -> &'static str {
+        match self {
+            Self::Calendars
+            | Self::AccessLevels
+            | Self::CreateCalendar
+            | Self::WriteCalendar
+            | Self::DeleteException => MANAGEMENT_HINT,
+            Self::Token
+            | Self::Doors
+            | Self::Scenarios
+            | Self::Events
+            | Self::AccessGroups
+            | Self::Unlock
+            | Self::UnlockAs
+            | Self::Activate
+            | Self::Release
+            | Self::Drill => KEY_HINT,
         }
     }
 }
@@ -119,20 +219,20 @@ pub(super) fn token_doubt(status: u16, body: &[u8]) -> Option<TokenDoubt> {
     }
 }
 
-/// Says what is wrong with an answer; `None` where it is a 200 that is not HTML. `now` is only used to understand a
-/// `Retry-After` that is a date.
+/// Says what is wrong with an answer; `None` where it is a 200 that is not HTML. What is quoted of the
+/// body goes through `blot` first. `now` is only used to understand a `Retry-After` that is a date.
 pub(super) fn classify(
     operation: Operation,
     status: u16,
     headers: &HeaderMap,
-    body: &[u8],
+    (body, blot): (&[u8], impl Fn(String) -> String),
     now: Timestamp,
 ) -> Option<Fault> {
     let html = is_html(headers, body);
     if status == 200 && !html {
         return None;
     }
-    let said = if html { html_sentence(body) } else { vendor_sentence(body) };
+    let said = if html { html_sentence(body, blot) } else { vendor_sentence(body, blot) };
     let trace = |hint: &str| {
         let mut text = format!("{}: the vendor answered {status}", operation.words());
         for part in [said.as_str(), hint] {
@@ -146,7 +246,7 @@ pub(super) fn classify(
     let in_doubt = token_doubt(status, body).is_some();
     Some(match status {
         300..=399 => Fault::Malformed(trace(&redirect_sentence(headers))),
-        _ if in_doubt => Fault::Unauthorized(trace(KEY_HINT)),
+        _ if in_doubt => Fault::Unauthorized(trace(operation.unauthorized_hint())),
         403 if matches!(operation, Operation::Token) => Fault::Unauthorized(trace(KEY_HINT)),
         403 => Fault::Forbidden(trace(operation.forbidden_hint())),
         404 if matches!(operation, Operation::Token) => Fault::NotFound(trace(KEY_HINT)),
@@ -191,8 +291,8 @@ fn is_html(headers: &HeaderMap, body: &[u8]) -> bool {
     named || body.trim_ascii_start().starts_with(b"<")
 }
 
-fn html_sentence(body: &[u8]) -> String {
-    let start = quote(&String::from_utf8_lossy(body), HTML_QUOTE_CHARS);
+fn html_sentence(body: &[u8], blot: impl Fn(String) -> String) -> String {
+    let start = quote(&blot(String::from_utf8_lossy(body).into_owned()), HTML_QUOTE_CHARS);
     format!("the answer is HTML: the base URL is wrong or this is a maintenance page; it begins {start}")
 }
 
@@ -214,7 +314,7 @@ fn redirect_sentence(headers: &HeaderMap) -> String {
 }
 
 /// The `message` of the error envelope, or else the beginning of the body.
-fn vendor_sentence(body: &[u8]) -> String {
+fn vendor_sentence(body: &[u8], blot: impl Fn(String) -> String) -> String {
     #[derive(Deserialize)]
     struct Envelope {
         message: String,
@@ -223,6 +323,7 @@ fn vendor_sentence(body: &[u8]) -> String {
         Ok(envelope) => envelope.message,
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
+    let text = blot(text);
     if text.trim().is_empty() {
         String::new()
     } else {
@@ -244,6 +345,10 @@ mod tests {
 
     fn now() -> Timestamp {
         "2026-09-17T08:00:00Z".parse().unwrap()
+    }
+
+    fn as_is(text: String) -> String {
+        text
     }
 
     fn class(fault: Option<&Fault>) -> &'static str {
@@ -297,7 +402,7 @@ mod tests {
             (Doors, 777, "", "malformed", None),
         ];
         for (operation, status, body, wanted, doubt) in table {
-            let fault = classify(*operation, *status, &HeaderMap::new(), body.as_bytes(), now());
+            let fault = classify(*operation, *status, &HeaderMap::new(), (body.as_bytes(), as_is), now());
             assert_eq!(class(fault.as_ref()), *wanted, "{operation:?} {status} {body}");
             assert_eq!(token_doubt(*status, body.as_bytes()), *doubt, "{operation:?} {status} {body}");
             if let Some(fault) = fault {
@@ -310,7 +415,7 @@ mod tests {
     #[test]
     fn texts_name_the_cause_and_the_cure() {
         let text = |operation, status, body: &str| {
-            classify(operation, status, &HeaderMap::new(), body.as_bytes(), now())
+            classify(operation, status, &HeaderMap::new(), (body.as_bytes(), as_is), now())
                 .unwrap()
                 .trace()
                 .text
@@ -325,6 +430,33 @@ mod tests {
         for part in ["key", "region", "base URL", "api.eu.verkada.com", "api.verkadagov.com"] {
             assert!(token.contains(part), "{token}");
         }
+        let calendar = [
+            Operation::Calendars,
+            Operation::AccessLevels,
+            Operation::CreateCalendar,
+            Operation::WriteCalendar,
+            Operation::DeleteException,
+        ];
+        for operation in calendar {
+            let forbidden = text(operation, 403, r#"{"message":"Insufficient permissions"}"#);
+            for part in [
+                operation.words(),
+                "Door Access Management for all sites involved",
+                "\"Enable Door Management via API\" is on for the organisation, each site and each door",
+            ] {
+                assert!(forbidden.contains(part), "{forbidden}");
+            }
+            let refused = text(operation, 401, r#"{"message":"Failed to authenticate request"}"#);
+            assert!(refused.contains("Door Access Management for all sites involved"), "{refused}");
+        }
+        let user = text(Operation::UnlockAs, 403, r#"{"message":"No permission to unlock"}"#);
+        for part in [
+            "no access level lets this user through this door",
+            "Access Control read/write",
+            "\"Enable Door Management via API\" is on for the organisation, the site and the door",
+        ] {
+            assert!(user.contains(part), "{user}");
+        }
         let html = text(Operation::Doors, 200, &format!("<html>\n\u{1b}[31m{}", "x".repeat(500)));
         assert!(html.contains("the base URL is wrong or this is a maintenance page"), "{html}");
         assert!(html.len() < 250 && !html.contains(['\n', '\u{1b}']), "{html}");
@@ -334,7 +466,7 @@ mod tests {
     fn a_redirect_names_only_the_host_it_points_to() {
         let mut headers = HeaderMap::new();
         headers.insert(LOCATION, HeaderValue::from_static("https://evil.example/take?secret=1"));
-        let fault = classify(Operation::Doors, 307, &headers, b"", now()).unwrap();
+        let fault = classify(Operation::Doors, 307, &headers, (b"", as_is), now()).unwrap();
         assert!(fault.trace().text.contains("host evil.example;"), "{fault}");
         assert!(!fault.trace().text.contains("secret"), "{fault}");
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{DoorId, Fault, PageToken, ScenarioId, Trace},
+    model::{CalendarContent, CalendarId, DoorId, ExceptionId, Fault, PageToken, ScenarioId, Trace, User},
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -44,13 +44,17 @@ const LEGACY_KEY: &str = "vkd_api_";
 /// Events on one page, the most the vendor allows (`verkada-api.md` 7.1).
 const PAGE_SIZE: &str = "200";
 
+/// Where exception calendars are (`verkada-api.md` 9.1).
+const CALENDARS: [&str; 4] = ["access", "v1", "door", "exception_calendar"];
+
 /// Where a request goes.
-#[derive(Debug, Clone)]
 pub(super) struct Route {
     pub(super) operation: Operation,
     method: Method,
     url: Url,
     body: Option<Bytes>,
+    /// Who is named in it: no answer that names them is quoted as it is.
+    person: Option<String>,
 }
 
 /// An answer as far as it was read.
@@ -192,16 +196,10 @@ impl Http {
         let (head, mut body) = answer.into_parts();
         let mut seen =
             Seen { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), flaw: None };
-        // The status line of an act is its proof; of a drill the body counts.
-        let (until, limit) = match route.operation {
-            Operation::Drill => (deadline, self.limits.max_body),
-            Operation::Token
-            | Operation::Doors
-            | Operation::Scenarios
-            | Operation::Events
-            | Operation::Unlock
-            | Operation::Activate
-            | Operation::Release => (clock::now().mono + self.limits.act_body, MAX_SMALL_BODY),
+        let (until, limit) = if route.operation.wants_body() && seen.status == 200 {
+            (deadline, self.limits.max_body)
+        } else {
+            (clock::now().mono + self.limits.act_body, MAX_SMALL_BODY)
         };
         self.note_clock(&seen.headers);
         let read = timeout_at(until.into(), async {
@@ -237,18 +235,20 @@ impl Http {
         }
     }
 
-    /// Says what is wrong with an answer; secrets that the vendor might echo are blotted out first.
-    pub(super) fn judge(
+    /// Says what is wrong with an answer; secrets and people that the vendor might echo are blotted out first.
+    pub(super) fn judge(&self, route: &Route, seen: &Seen, auth: &HeaderValue) -> Option<Fault> {
+        self.judge_of(route.operation, seen, Some(auth), route.person.as_deref())
+    }
+
+    fn judge_of(
         &self,
         operation: Operation,
         seen: &Seen,
         auth: Option<&HeaderValue>,
+        person: Option<&str>,
     ) -> Option<Fault> {
-        let classify =
-            |body: &[u8]| fault::classify(operation, seen.status, &seen.headers, body, clock::now().utc);
-        // Blotting copies the body, which a good answer, large as it may be, does not need.
-        classify(&seen.body)?;
-        classify(self.blot(&seen.body, auth).as_bytes())
+        let blot = |text: String| self.blot(&text, auth, person);
+        fault::classify(operation, seen.status, &seen.headers, (&seen.body, blot), clock::now().utc)
     }
 
     pub(super) fn doors(&self) -> Route {
@@ -274,10 +274,45 @@ impl Http {
         route
     }
 
+    pub(super) fn calendars(&self) -> Route {
+        self.route(Operation::Calendars, &CALENDARS)
+    }
+
+    pub(super) fn access_levels(&self) -> Route {
+        self.route(Operation::AccessLevels, &["access", "v1", "door", "access_level"])
+    }
+
+    pub(super) fn access_groups(&self) -> Route {
+        self.route(Operation::AccessGroups, &["access", "v1", "access_groups"])
+    }
+
     pub(super) fn unlock(&self, door: &DoorId) -> Route {
-        let mut route = self.route(Operation::Unlock, &["access", "v1", "door", "admin_unlock"]);
-        route.body = Some(json!({ "door_id": door.as_str() }).to_string().into());
+        self.route(Operation::Unlock, &["access", "v1", "door", "admin_unlock"])
+            .with(&json!({ "door_id": door }))
+    }
+
+    pub(super) fn unlock_as(&self, door: &DoorId, user: &User) -> Route {
+        let body = match user {
+            User::Id(name) => json!({ "door_id": door, "user_id": name }),
+            User::External(name) => json!({ "door_id": door, "external_id": name }),
+        };
+        let mut route = self.route(Operation::UnlockAs, &["access", "v1", "door", "user_unlock"]).with(&body);
+        route.person = Some(user.name().to_owned());
         route
+    }
+
+    pub(super) fn create_calendar(&self, content: &CalendarContent) -> Route {
+        self.route(Operation::CreateCalendar, &CALENDARS).with(&wire::calendar_body(None, content))
+    }
+
+    pub(super) fn write_calendar(&self, calendar: &CalendarId, content: &CalendarContent) -> Route {
+        let path = [&CALENDARS[..], &[calendar.as_str()]].concat();
+        self.route(Operation::WriteCalendar, &path).with(&wire::calendar_body(Some(calendar), content))
+    }
+
+    pub(super) fn delete_exception(&self, calendar: &CalendarId, exception: &ExceptionId) -> Route {
+        let path = [&CALENDARS[..], &[calendar.as_str(), "exception", exception.as_str()]].concat();
+        self.route(Operation::DeleteException, &path)
     }
 
     /// `verb` is `activate`, `release` or `deactivate`.
@@ -286,12 +321,24 @@ impl Http {
     }
 
     fn route(&self, operation: Operation, path: &[&str]) -> Route {
-        // What goes over the line for acts is a POST, but for the drill, which does nothing.
         let method = match operation {
-            Operation::Token | Operation::Unlock | Operation::Activate | Operation::Release => Method::POST,
-            Operation::Doors | Operation::Scenarios | Operation::Events | Operation::Drill => Method::GET,
+            Operation::Token
+            | Operation::Unlock
+            | Operation::UnlockAs
+            | Operation::CreateCalendar
+            | Operation::Activate
+            | Operation::Release => Method::POST,
+            Operation::WriteCalendar => Method::PUT,
+            Operation::DeleteException => Method::DELETE,
+            Operation::Doors
+            | Operation::Scenarios
+            | Operation::Events
+            | Operation::Calendars
+            | Operation::AccessLevels
+            | Operation::AccessGroups
+            | Operation::Drill => Method::GET,
         };
-        Route { operation, method, url: self.url(path), body: None }
+        Route { operation, method, url: self.url(path), body: None, person: None }
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -312,8 +359,8 @@ impl Http {
             .header(AUTH, auth.clone());
         request = match body {
             Some(_) => request.header(CONTENT_TYPE, JSON),
-            None if route.method == Method::GET => request,
-            None => request.header(CONTENT_LENGTH, NOTHING),
+            None if route.method == Method::POST => request.header(CONTENT_LENGTH, NOTHING),
+            None => request,
         };
         request.body(Full::new(body.unwrap_or_default())).map_err(|e| {
             Fault::NotSent(Trace::new(format!("{}: cannot make the request: {e}", route.operation.words())))
@@ -366,7 +413,7 @@ impl Http {
     }
 
     fn token_in(&self, seen: &Seen) -> Result<HeaderValue, Fault> {
-        if let Some(fault) = self.judge(Operation::Token, seen, None) {
+        if let Some(fault) = self.judge_of(Operation::Token, seen, None, None) {
             return Err(fault);
         }
         let unreadable = |cause: &str| {
@@ -393,12 +440,36 @@ impl Http {
         trace
     }
 
-    fn blot(&self, body: &[u8], auth: Option<&HeaderValue>) -> String {
-        let text = String::from_utf8_lossy(body).replace(self.key.expose_secret(), "[secret]");
-        match auth.and_then(|token| token.to_str().ok()) {
-            Some(token) => text.replace(token, "[secret]"),
+    fn blot(&self, text: &str, auth: Option<&HeaderValue>, person: Option<&str>) -> String {
+        let mut text = text.replace(self.key.expose_secret(), "[secret]");
+        if let Some(token) = auth.and_then(|token| token.to_str().ok()) {
+            text = text.replace(token, "[secret]");
+        }
+        match person {
+            Some(person) => without(&text, person),
             None => text,
         }
+    }
+}
+
+/// A text without a person, in whatever case they are named: addresses of e-mail often come back in another one.
+fn without(text: &str, person: &str) -> String {
+    if person.is_empty() {
+        return text.to_owned();
+    }
+    let (mut left, mut rest) = (String::new(), text);
+    while let Some(at) = rest.to_ascii_lowercase().find(&person.to_ascii_lowercase()) {
+        left.push_str(rest.get(..at).unwrap_or_default());
+        left.push_str("[user]");
+        rest = rest.get(at + person.len()..).unwrap_or_default();
+    }
+    left + rest
+}
+
+impl Route {
+    fn with(mut self, body: &serde_json::Value) -> Self {
+        self.body = Some(body.to_string().into());
+        self
     }
 }
 

@@ -4,6 +4,9 @@
 //! Only the members named here are decoded. Card numbers and PINs are skipped by the parser and never become values;
 //! people only as far as the owner lets them be shown.
 
+mod access;
+mod calendars;
+
 use std::{
     collections::BTreeSet,
     fmt::{Display, Write as _},
@@ -11,10 +14,14 @@ use std::{
     time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{Timestamp, civil::Time};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
+pub(super) use self::{
+    access::{access_groups, access_levels},
+    calendars::{body as calendar_body, calendar, calendars},
+};
 use crate::model::{
     AccessEvent, Controller, Door, DoorId, EventId, EventKind, EventPage, IdError, Inventory, PageToken,
     Person, Privacy, Scenario, ScenarioId, ScenarioState, Site, SiteId,
@@ -26,6 +33,8 @@ const MAX_TEXT_CHARS: usize = 255;
 const MAX_PAGE_TOKEN_BYTES: usize = 4096;
 /// The longest cause in a sentence about a skipped element, in characters.
 const MAX_CAUSE_CHARS: usize = 200;
+/// The most of a wrong value that is quoted, in characters.
+const MAX_QUOTED_CHARS: usize = 40;
 
 /// The token in the answer of `POST /token` (`verkada-api.md` 3.3).
 pub(super) fn token(body: &[u8]) -> Result<String, String> {
@@ -47,16 +56,8 @@ pub(super) fn doors(body: &[u8]) -> Result<Inventory<Door>, String> {
         doors: Vec<&'a RawValue>,
     }
     let list: List<'_> = serde_json::from_slice(body).map_err(|e| short(&e))?;
-    let mut inventory = Inventory { items: Vec::with_capacity(list.doors.len()), skipped: Vec::new() };
-    let mut seen = BTreeSet::new();
-    for (index, raw) in list.doors.into_iter().enumerate() {
-        match decode::<WireDoor>(raw).and_then(WireDoor::into_door) {
-            Ok(door) if seen.insert(door.id.clone()) => inventory.items.push(door),
-            Ok(_) => {}
-            Err(cause) => inventory.skipped.push(format!("door {index} of the list is left out: {cause}")),
-        }
-    }
-    Ok(inventory)
+    let read = |raw: &RawValue, _: &mut Vec<String>| decode::<WireDoor>(raw)?.into_door();
+    Ok(inventory("door", list.doors, |door| door.id.clone(), read))
 }
 
 /// The scenarios (`verkada-api.md` 6.1). A site or door inside a scenario whose id cannot be read is left out alone:
@@ -68,24 +69,8 @@ pub(super) fn scenarios(body: &[u8]) -> Result<Inventory<Scenario>, String> {
         scenarios: Vec<&'a RawValue>,
     }
     let list: List<'_> = serde_json::from_slice(body).map_err(|e| short(&e))?;
-    let mut inventory = Inventory { items: Vec::with_capacity(list.scenarios.len()), skipped: Vec::new() };
-    let mut seen = BTreeSet::new();
-    for (index, raw) in list.scenarios.into_iter().enumerate() {
-        let mut inner = Vec::new();
-        match decode::<WireScenario>(raw).and_then(|wire| wire.into_scenario(&mut inner)) {
-            Ok(scenario) if seen.insert(scenario.id.clone()) => {
-                inventory.skipped.extend(
-                    inner.iter().map(|cause| format!("scenario {index} of the list is kept without {cause}")),
-                );
-                inventory.items.push(scenario);
-            }
-            Ok(_) => {}
-            Err(cause) => {
-                inventory.skipped.push(format!("scenario {index} of the list is left out: {cause}"));
-            }
-        }
-    }
-    Ok(inventory)
+    let read = |raw: &RawValue, lost: &mut Vec<String>| decode::<WireScenario>(raw)?.into_scenario(lost);
+    Ok(inventory("scenario", list.scenarios, |scenario| scenario.id.clone(), read))
 }
 
 /// One page of access events (`verkada-api.md` 7.1, 7.2), with as much of people as `privacy` allows.
@@ -363,6 +348,56 @@ pub(super) fn made_id(content: &str) -> Result<EventId, String> {
     id("made id", &text)
 }
 
+/// Reads each element of a list by itself; what is listed twice counts once. `read` is also given where to say what
+/// inside of an element it left out.
+fn inventory<T, Id: Ord>(
+    what: &str,
+    raws: Vec<&RawValue>,
+    id: impl Fn(&T) -> Id,
+    read: impl Fn(&RawValue, &mut Vec<String>) -> Result<T, String>,
+) -> Inventory<T> {
+    let mut inventory = Inventory { items: Vec::with_capacity(raws.len()), skipped: Vec::new() };
+    let mut seen = BTreeSet::new();
+    for (index, raw) in raws.into_iter().enumerate() {
+        let mut lost = Vec::new();
+        match read(raw, &mut lost) {
+            Ok(item) if seen.insert(id(&item)) => {
+                let sentence = |cause| format!("{what} {index} of the list is kept without {cause}");
+                inventory.skipped.extend(lost.into_iter().map(sentence));
+                inventory.items.push(item);
+            }
+            Ok(_) => {}
+            Err(cause) => {
+                inventory.skipped.push(format!("{what} {index} of the list is left out: {cause}"));
+            }
+        }
+    }
+    inventory
+}
+
+/// Reads a time of day as `hh:mm` or `hh:mm:ss`.
+fn time_of_day(member: &str, text: Option<&str>) -> Result<Time, String> {
+    let text = text.ok_or_else(|| format!("{member} is missing"))?;
+    let mut parts = text.split(':').map(|part| {
+        let digits = part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| part.parse::<i8>().ok()).flatten()
+    });
+    let time = match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(Some(hour)), Some(Some(minute)), None, None) => Time::new(hour, minute, 0, 0).ok(),
+        (Some(Some(hour)), Some(Some(minute)), Some(Some(second)), None) => {
+            Time::new(hour, minute, second, 0).ok()
+        }
+        _ => None,
+    };
+    time.ok_or_else(|| format!("{member}: {} is no time of day", quoted(text)))
+}
+
+/// A little of a text, on one line.
+fn quoted(text: &str) -> String {
+    let start: String = text.chars().take(MAX_QUOTED_CHARS).collect();
+    format!("{start:?}")
+}
+
 /// Decodes one element; the error is one line and quotes at most a little of what was read.
 fn decode<T: DeserializeOwned>(raw: &RawValue) -> Result<T, String> {
     serde_json::from_str(raw.get()).map_err(|e| short(&e))
@@ -474,6 +509,16 @@ mod tests {
             assert_eq!(doors(&bent(name)), doors(&fixture(name)), "{name}");
         }
         assert_eq!(scenarios(&bent("scenarios-list.json")), scenarios(&fixture("scenarios-list.json")));
+        let name = "exception-calendars-list.json";
+        assert_eq!(calendars(&bent(name)), calendars(&fixture(name)));
+        assert_eq!(
+            access_levels(&bent("access-levels-list.json")),
+            access_levels(&fixture("access-levels-list.json"))
+        );
+        assert_eq!(
+            access_groups(&bent("access-groups-list.json")),
+            access_groups(&fixture("access-groups-list.json"))
+        );
         for privacy in [Privacy::None, Privacy::Full] {
             for name in ["access-events-page-1.json", "access-events-spec-userinfo.json"] {
                 assert_eq!(
@@ -680,10 +725,14 @@ mod tests {
 
         #[test]
         fn no_body_makes_the_parsers_panic(body in proptest::collection::vec(any::<u8>(), 0..200), text in r#"[\[\]{}:,"a-z_0-9\\]{0,80}"#) {
-            let wrapped = format!(r#"{{"doors":[{text}],"scenarios":[{text}],"events":[{text}]}}"#);
-            for body in [&body, wrapped.as_bytes()] {
+            let wrapped = format!(r#"{{"doors":[{text}],"scenarios":[{text}],"events":[{text}],
+                "door_exception_calendars":[{text}],"access_levels":[{text}],"access_groups":[{text}]}}"#);
+            let inside = format!(r#"{{"door_exception_calendar_id":"c","doors":[{text}],"exceptions":[{text},
+                {{"door_exception_id":"e","date":"{text}","start_time":"{text}","recurrence_rule":{{{text}}}}}]}}"#);
+            for body in [&body, wrapped.as_bytes(), inside.as_bytes()] {
                 let door = "d".parse().unwrap();
                 drop((doors(body), scenarios(body), events(body, Privacy::Full), token(body), unlock(body, &door)));
+                drop((calendars(body), calendar(body), access_levels(body), access_groups(body)));
             }
         }
     }

@@ -5,6 +5,9 @@ use serde_json::Value;
 /// Keywords that say nothing about validity.
 const ANNOTATIONS: [&str; 4] = ["description", "examples", "format", "default"];
 
+/// The only pattern in bodies that are checked.
+const TIME_OF_DAY: &str = "^[0-2][0-9]:[0-5][0-9](:[0-5][0-9])?$";
+
 /// The document.
 pub(crate) struct OpenApi(Value);
 
@@ -104,10 +107,21 @@ impl OpenApi {
                 .collect(),
             "anyOf" => told(branches().any(|faults| faults.is_empty())),
             "oneOf" => told(branches().filter(Vec::is_empty).count() == 1),
+            "pattern" => {
+                assert_eq!(rule, TIME_OF_DAY, "this pattern at {at} is not known");
+                told(value.as_str().is_none_or(is_time_of_day))
+            }
             annotation if ANNOTATIONS.contains(&annotation) || annotation.starts_with("x-") => Vec::new(),
             unknown => panic!("the schema at {at} uses {unknown}, which this validator does not know"),
         }
     }
+}
+
+fn is_time_of_day(text: &str) -> bool {
+    let in_range = |part: &str, tens: u8| matches!(part.as_bytes(), [first, second] if (b'0'..=tens).contains(first) && second.is_ascii_digit());
+    let parts: Vec<&str> = text.split(':').collect();
+    let tens = [b'2', b'5', b'5'];
+    (2..=3).contains(&parts.len()) && parts.iter().zip(tens).all(|(part, tens)| in_range(part, tens))
 }
 
 fn is_of_type(value: &Value, name: &str) -> bool {
@@ -153,6 +167,16 @@ mod tests {
             api.faults_of(pointer, &json!(number)).len()
         };
         assert_eq!([month(0), month(1), month(12), month(13)], [1, 0, 0, 1], "outside of a range");
+        let time = |text: &str| {
+            let pointer = "/components/schemas/DoorExceptionWrite/properties/start_time";
+            api.faults_of(pointer, &json!(text)).len()
+        };
+        assert_eq!(["07:30", "23:59:59"].map(time), [0, 0]);
+        assert_eq!(
+            ["7:30", "07:60", "07", "30:00", "07:30:00:00", "07:3x"].map(time),
+            [1; 6],
+            "no time of day"
+        );
         let frequency = json!({ "frequency": "HOURLY" });
         let rule =
             api.faults_of("/components/schemas/RecurrenceRule/properties/frequency", &frequency["frequency"]);

@@ -135,6 +135,13 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::Activate { scenario } => format!("activate {scenario}"),
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
+        Request::ListCalendars
+        | Request::ListAccessLevels
+        | Request::ListAccessGroups
+        | Request::UnlockAs { .. }
+        | Request::CreateCalendar(_)
+        | Request::WriteCalendar { .. }
+        | Request::DeleteException { .. } => panic!("the core does not ask this: {request:?}"),
     }
 }
 
@@ -537,7 +544,17 @@ impl Bench {
                 events.reverse();
                 Answer::Events(EventPage { events, skipped: Vec::new(), next: None })
             }
-            Request::Unlock { .. } | Request::Activate { .. } | Request::Release { .. } | Request::Drill => {
+            Request::Unlock { .. }
+            | Request::Activate { .. }
+            | Request::Release { .. }
+            | Request::Drill
+            | Request::ListCalendars
+            | Request::ListAccessLevels
+            | Request::ListAccessGroups
+            | Request::UnlockAs { .. }
+            | Request::CreateCalendar(_)
+            | Request::WriteCalendar { .. }
+            | Request::DeleteException { .. } => {
                 self.log.push(format!(">{what}"));
                 self.open.push(call);
                 return;

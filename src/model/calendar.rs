@@ -1,0 +1,183 @@
+//! Exception calendars: what the vendor keeps doors at on some days, in place of their schedules (`verkada-api.md` 9).
+
+use std::fmt;
+
+use jiff::{
+    Timestamp,
+    civil::{Date, Time},
+};
+
+use super::{CalendarId, DoorId, ExceptionId, GroupId};
+
+/// What a door is kept at: the vendor's `door_status` (`verkada-api.md` 9.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DoorMode {
+    /// Everybody passes.
+    Unlocked,
+    /// Nobody passes.
+    Locked,
+    /// A card and a code are needed.
+    CardAndCode,
+    /// A credential is needed: `access_controlled`.
+    Credential,
+}
+
+impl DoorMode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Unlocked, Self::Locked, Self::CardAndCode, Self::Credential];
+
+    /// The vendor's word.
+    pub const fn vendor_word(self) -> &'static str {
+        match self {
+            Self::Unlocked => "unlocked",
+            Self::Locked => "locked",
+            Self::CardAndCode => "card_and_code",
+            Self::Credential => "access_controlled",
+        }
+    }
+
+    /// The mode that the vendor's word means.
+    pub fn of_vendor_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.vendor_word() == word)
+    }
+}
+
+/// A calendar as the vendor lists it (`verkada-api.md` 9.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calendar {
+    /// The only safe key.
+    pub id: CalendarId,
+    /// What people call it; not unique.
+    pub name: Option<String>,
+    /// The doors that it is about.
+    pub doors: Vec<DoorId>,
+    /// When they are kept at what.
+    pub exceptions: Vec<Exception>,
+    /// When it was last changed.
+    pub updated_at: Option<Timestamp>,
+    /// One sentence for each door, exception or part of them that could not be read and was left out. Such a calendar must
+    /// not be written as a whole: what was left out would be lost.
+    pub skipped: Vec<String>,
+}
+
+/// An exception of a calendar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// The only safe key; `None` in what is to be written anew.
+    pub id: Option<ExceptionId>,
+    /// The day, or the first one; in the time zone of each door.
+    pub date: Date,
+    /// When on that day.
+    pub hours: Hours,
+    /// What the doors are kept at.
+    pub mode: ExceptionMode,
+    /// The groups one of whose members has to pass first; `None` where that is not asked for, and then it takes effect at
+    /// once.
+    pub first_person_in: Option<Vec<GroupId>>,
+    /// The groups of which two members have to pass together; `None` where that is not asked for.
+    pub double_badge: Option<Vec<GroupId>>,
+    /// Its repetitions.
+    pub recurrence: Option<Recurrence>,
+}
+
+/// When on its day an exception counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hours {
+    /// The whole day, in place of the door's schedule: `all_day_default`.
+    AllDay,
+    /// From a time to another on the same day. Whether 23:59 stands for the end of the day is not documented.
+    Between(Time, Time),
+}
+
+/// What an exception says that its doors are kept at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExceptionMode {
+    /// A documented word.
+    Known(DoorMode),
+    /// A word that is not documented, or none.
+    Unknown(Option<String>),
+}
+
+/// How an exception repeats: after RFC 5545, with limits (`verkada-api.md` 9.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recurrence {
+    /// The unit of `interval`.
+    pub frequency: Frequency,
+    /// Every how many of them; at least 1.
+    pub interval: u32,
+    /// On which days of the week.
+    pub by_day: Vec<Weekday>,
+    /// In which month, 1 to 12.
+    pub by_month: Option<i8>,
+    /// On which day of the month, 1 to 31; months that are too short are left out.
+    pub by_month_day: Option<i8>,
+    /// On which of the days that fit, -1 for the last one.
+    pub by_set_pos: Option<i32>,
+    /// How many times.
+    pub count: Option<u32>,
+    /// The last day, as the vendor writes it.
+    pub until: Option<String>,
+    /// The days on which it does not count, as the vendor writes them.
+    pub excluded_dates: Vec<String>,
+}
+
+/// The unit in which an exception repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frequency {
+    /// Days.
+    Daily,
+    /// Weeks.
+    Weekly,
+    /// Months.
+    Monthly,
+    /// Years.
+    Yearly,
+}
+
+impl Frequency {
+    /// Every unit.
+    pub const ALL: [Self; 4] = [Self::Daily, Self::Weekly, Self::Monthly, Self::Yearly];
+
+    /// The vendor's word.
+    pub const fn vendor_word(self) -> &'static str {
+        match self {
+            Self::Daily => "DAILY",
+            Self::Weekly => "WEEKLY",
+            Self::Monthly => "MONTHLY",
+            Self::Yearly => "YEARLY",
+        }
+    }
+
+    /// The unit that the vendor's word means.
+    pub fn of_vendor_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.vendor_word() == word)
+    }
+}
+
+/// A day of the week, by the vendor's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weekday(pub jiff::civil::Weekday);
+
+impl Weekday {
+    const WORDS: [(&'static str, jiff::civil::Weekday); 7] = [
+        ("SU", jiff::civil::Weekday::Sunday),
+        ("MO", jiff::civil::Weekday::Monday),
+        ("TU", jiff::civil::Weekday::Tuesday),
+        ("WE", jiff::civil::Weekday::Wednesday),
+        ("TH", jiff::civil::Weekday::Thursday),
+        ("FR", jiff::civil::Weekday::Friday),
+        ("SA", jiff::civil::Weekday::Saturday),
+    ];
+
+    /// The day that the vendor's word means.
+    pub fn of_vendor_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, day)| Self(*day))
+    }
+}
+
+impl fmt::Display for Weekday {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::WORDS.iter().find(|(_, day)| *day == self.0).map_or("", |(word, _)| word);
+        f.write_str(word)
+    }
+}
