@@ -6,10 +6,16 @@
 mod bench;
 #[path = "bridge/drill.rs"]
 mod drill;
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "bridge/gate.rs"]
 mod gate;
 #[path = "bridge/gateway.rs"]
 mod gateway;
+#[path = "bridge/histories.rs"]
+mod histories;
+#[path = "bridge/holds.rs"]
+mod holds;
 #[path = "support/log.rs"]
 mod log;
 #[cfg(test)]

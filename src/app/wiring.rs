@@ -22,6 +22,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
     let door = |settings: &config::DoorSettings| bridge::DoorSettings {
         name: settings.name.clone(),
         unlock: settings.unlock,
+        hold: settings.hold,
         code: settings.code,
         assume_locked: settings.assume_locked,
         ignore_dpi_relock: settings.ignore_dpi_relock,
@@ -33,17 +34,27 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             doors: config.poll.doors,
             scenarios: config.poll.scenarios,
             events: config.poll.events,
+            calendars: config.holds_any_door().then_some(config.poll.calendars),
         },
         commands: bridge::CommandSettings {
             read_only: config.commands.read_only,
             unlock: config.commands.unlock,
             activate: config.commands.activate,
             release: config.commands.release,
+            hold: config.commands.hold,
             max_age: config.commands.max_age,
             during_lockdown: match config.commands.during_lockdown {
                 config::DuringLockdown::Refuse => bridge::DuringLockdown::Refuse,
                 config::DuringLockdown::Code => bridge::DuringLockdown::Code,
                 config::DuringLockdown::Allow => bridge::DuringLockdown::Allow,
+            },
+        },
+        holds: bridge::HoldSettings {
+            longest: config.holds.longest,
+            usual: config.holds.usual,
+            start: match config.holds.start {
+                config::HoldStart::ThisMinute => bridge::HoldStart::ThisMinute,
+                config::HoldStart::NextMinute => bridge::HoldStart::NextMinute,
             },
         },
         code: config.commands.code.as_ref().map(|code| bridge::CodeSettings {
@@ -53,6 +64,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             },
             unlock: config.commands.code_for.contains(&config::CodedAct::Unlock),
             release: config.commands.code_for.contains(&config::CodedAct::Release),
+            hold: config.commands.code_for.contains(&config::CodedAct::Hold),
         }),
         doors: bridge::Selection {
             include: config.doors.include.clone(),
@@ -113,6 +125,7 @@ fn code_facts(config: &Config) -> CodeFacts {
         }),
         unlock: needs(config::CodedAct::Unlock),
         release: needs(config::CodedAct::Release) && commands.release && !commands.read_only,
+        hold: needs(config::CodedAct::Hold),
         lockdown: commands.during_lockdown == config::DuringLockdown::Code,
         doors: doors.filter_map(|(id, door)| Some((id.clone(), door.code?))).collect(),
     }
@@ -149,6 +162,7 @@ pub fn link_settings(config: &Config, client_id: &str) -> mqtt::Settings {
         keep_alive: broker.keep_alive,
         subscriptions: vec![
             (topics.command_filter(), Qos::AtLeastOnce),
+            (topics.hold_filter(), Qos::AtLeastOnce),
             (config.home_assistant.birth_topic.clone(), Qos::AtLeastOnce),
         ],
         heartbeat_topic: topics.heartbeat(),

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use super::{
     Bridge,
     commands::{Effect, READ_EVERY},
+    holds::Deleted,
     poller::{List, Trouble},
     records::Draft,
     report::Origin,
@@ -25,6 +26,8 @@ pub(super) enum Pending {
     Late,
     Unlock(DoorId),
     Scenario(ScenarioId),
+    /// A write into our calendar of a door; with what it deletes.
+    Hold(DoorId, Option<Deleted>),
     Drill,
 }
 
@@ -87,9 +90,13 @@ impl Bridge {
             let number = self.record_intent(&origin, now);
             self.commands.record_intent(&origin.target, number);
         }
+        for (door, origin) in self.holds.tasks.unrecorded(now) {
+            let number = self.record_intent(&origin, now);
+            self.holds.tasks.record_intent(&door, number);
+        }
     }
 
-    fn record_intent(&mut self, origin: &Origin, now: Now) -> RecordNumber {
+    pub(super) fn record_intent(&mut self, origin: &Origin, now: Now) -> RecordNumber {
         let text = "a request to the vendor may be written from now on";
         let draft = Draft { stage: Stage::Sending, origin, outcome: None, reason: None, text };
         self.records.add(&draft, now.utc)
@@ -136,6 +143,7 @@ impl Bridge {
                 };
                 self.perform(effects, now);
             }
+            Pending::Hold(door, deleted) => self.finish_hold(&door, deleted, reply, now),
             Pending::Drill => self.finish_drill(reply, now),
             Pending::Late => {
                 if let Err(Fault::RateLimited { after, .. }) = &reply.result {
@@ -153,9 +161,13 @@ impl Bridge {
             }
             Pending::Read(list) => {
                 let result = reply.result.and_then(|answer| self.take_list(list, answer, reply.id, now));
+                let fault = result.as_ref().err().cloned();
                 match result {
                     Ok(complete) => self.read_well(list, complete, now),
                     Err(fault) => self.read_badly(list, &fault, now),
+                }
+                if list == List::Calendars {
+                    self.seek_calendars(fault.as_ref(), now);
                 }
                 self.seek_evidence(now);
             }
@@ -175,6 +187,7 @@ impl Bridge {
                 self.doors.observe(doors, &settings.doors, choices, now);
                 self.doors.cover(&self.scenarios.covered(), now);
                 self.judge_ghost_doors(&listed, complete, now);
+                self.holds.note_doors();
                 Ok(true)
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {
@@ -197,6 +210,12 @@ impl Bridge {
                 Ok(true)
             }
             (List::Events, Answer::Events(page)) => self.take_events(page, now),
+            (List::Calendars, Answer::Calendars(calendars)) => {
+                self.note_skipped("exception calendars", &calendars.skipped);
+                self.gateway.note_left_out(list, calendars.skipped.len());
+                self.take_calendars(calendars, read, now);
+                Ok(true)
+            }
             _ => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
         }
     }
@@ -304,6 +323,7 @@ impl Bridge {
                 Effect::Report(report) => self.report(&self.with_tally(report), now),
                 Effect::ReadScenarios(at) => self.poller.hurry(List::Scenarios, at),
                 Effect::ReadEvents(at) => self.poller.hurry(List::Events, at),
+                Effect::ReadCalendars(at) => self.poller.hurry(List::Calendars, at),
                 Effect::Unlocking(door) => self.doors.unlocking(&door, now),
                 Effect::Unlocked(door, unlocked) => {
                     let relock = self.doors.unlocked(&door, unlocked.duration, now);

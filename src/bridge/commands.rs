@@ -62,31 +62,41 @@ struct UnlockTask {
 
 /// What bars an opening command that was received before from being sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bar {
+pub(super) enum Bar {
     /// A scenario was activated.
     Activated,
     /// The gateway stops.
     Stopping,
     /// What is about to happen cannot be written down.
     Journal,
+    /// A newer command for the same door.
+    Replaced,
 }
 
 impl Bar {
-    fn end(self, origin: &Origin, now: Now) -> Report {
-        let (outcome, reason, text) = match self {
+    /// The end of a command of which nothing was sent.
+    pub(super) fn end(self, origin: &Origin, now: Now) -> Report {
+        let (outcome, text) = match self {
             Self::Activated => {
-                let text = "a scenario was activated before the command could be sent";
-                (Outcome::Expired, Reason::Superseded, text)
+                (Outcome::Expired, "a scenario was activated before the command could be sent")
             }
-            Self::Stopping => {
-                (Outcome::Refused, Reason::Stopping, "the gateway is stopping; nothing was sent")
-            }
-            Self::Journal => {
-                let text = "the journal cannot be written, so nothing was sent";
-                (Outcome::Failed, Reason::JournalUnavailable, text)
+            Self::Stopping => (Outcome::Refused, "the gateway is stopping; nothing was sent"),
+            Self::Journal => (Outcome::Failed, "the journal cannot be written, so nothing was sent"),
+            Self::Replaced => {
+                (Outcome::Failed, "a newer command for the door took its place; nothing was sent")
             }
         };
-        Report::end(origin, outcome, Some(reason), text.to_owned(), now.utc)
+        Report::end(origin, outcome, Some(self.cause().0), text.to_owned(), now.utc)
+    }
+
+    /// Why, for a command of which something may have been sent.
+    pub(super) const fn cause(self) -> (Reason, &'static str) {
+        match self {
+            Self::Activated => (Reason::Superseded, "a scenario was activated before the command ended"),
+            Self::Stopping => (Reason::Stopping, "the gateway is stopping"),
+            Self::Journal => (Reason::JournalUnavailable, "the journal cannot be written"),
+            Self::Replaced => (Reason::Superseded, "a newer command for the door took its place"),
+        }
     }
 }
 
@@ -152,6 +162,8 @@ pub(super) enum Effect {
     ReadScenarios(Instant),
     /// The events are to be read by then.
     ReadEvents(Instant),
+    /// The calendars are to be read by then.
+    ReadCalendars(Instant),
     /// An unlock is on its way.
     Unlocking(DoorId),
     /// The vendor unlocked the door.
@@ -811,8 +823,8 @@ impl Commands {
         let Some(task) = self.scenarios.remove(id) else { return Vec::new() };
         let outcome = match task.action {
             Action::Activate => Outcome::Failed,
-            Action::Unlock | Action::Release if task.sent => Outcome::Unknown,
-            Action::Unlock | Action::Release => Outcome::Expired,
+            Action::Unlock | Action::Release | Action::Hold | Action::Lock if task.sent => Outcome::Unknown,
+            Action::Unlock | Action::Release | Action::Hold | Action::Lock => Outcome::Expired,
         };
         let text = if task.sent {
             format!("the vendor was asked, but no read shows the scenario {}", past(task.action))
@@ -854,7 +866,7 @@ fn alarm(scenario: &ScenarioId, origin: &Origin, cause: String, given_up: bool) 
 const fn wanted(action: Action) -> ScenarioState {
     match action {
         Action::Activate => ScenarioState::Active,
-        Action::Release | Action::Unlock => ScenarioState::Inactive,
+        Action::Release | Action::Unlock | Action::Hold | Action::Lock => ScenarioState::Inactive,
     }
 }
 
@@ -863,6 +875,8 @@ const fn past(action: Action) -> &'static str {
         Action::Activate => "activated",
         Action::Release => "released",
         Action::Unlock => "unlocked",
+        Action::Hold => "held",
+        Action::Lock => "locked",
     }
 }
 
@@ -878,7 +892,7 @@ pub(super) fn reason_of(fault: &Fault) -> Reason {
     }
 }
 
-fn end_of_fault(origin: &Origin, fault: &Fault, now: Now) -> Report {
+pub(super) fn end_of_fault(origin: &Origin, fault: &Fault, now: Now) -> Report {
     let outcome = match fault {
         Fault::NotSent(_) => Outcome::Expired,
         Fault::Unclear(_) | Fault::Malformed(_) => Outcome::Unknown,

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use super::{
-    Bridge, announce::Announced, changeover::Given, memory::Memory, problems::Problem, register::Notice,
-    retained::Rank, view,
+    Bridge, announce::Announced, changeover::Given, holds::HOLD_LEAVES, memory::Memory, problems::Problem,
+    register::Notice, retained::Rank, view,
 };
 use crate::{
-    hass::{Offer, Topics, payload, retired},
+    hass::{HoldOffer, Offer, Topics, payload, retired},
     model::{DoorId, Now, Publication, Qos, ScenarioId, Target},
 };
 
@@ -45,6 +45,7 @@ impl Bridge {
             self.retained.clear(Rank::Leaving, &topic);
         }
         let mut topics = memory.swept.clone();
+        topics.extend(self.sweep_holds());
         if !memory.base_topic.is_empty() && memory.base_topic != self.topics.base() {
             topics.extend(former_topics(memory));
         }
@@ -126,11 +127,15 @@ impl Bridge {
     }
 
     /// A door is gone.
-    pub(super) fn retract_door(&mut self, id: DoorId) {
+    pub(super) fn retract_door(&mut self, id: &DoorId) {
         tracing::info!(door_id = %id, "a door is gone");
-        let notice = self.announcements.retract_door(&id);
+        let notice = self.announcements.retract_door(id);
         self.publish_notice(Rank::Discovery, notice);
-        self.sweep(&Target::Door(id), &DOOR_LEAVES);
+        let target = Target::Door(id.clone());
+        if self.holds.forget(id) {
+            self.sweep(&target, &HOLD_LEAVES);
+        }
+        self.sweep(&target, &DOOR_LEAVES);
     }
 
     /// A scenario is gone.
@@ -154,7 +159,7 @@ impl Bridge {
         let known = complete.then(|| self.doors.iter().map(|(id, ..)| id.clone()).collect());
         for id in self.ghost_doors.observe(listed, known, takes, now.mono) {
             self.shown_changed = true;
-            self.retract_door(id);
+            self.retract_door(&id);
         }
     }
 
@@ -179,6 +184,9 @@ impl Bridge {
         let offer = Offer {
             unlock: !self.settings.commands.read_only
                 && settings.and_then(|settings| settings.unlock).unwrap_or(self.settings.commands.unlock),
+            hold: self.may_hold(id).then(|| HoldOffer {
+                longest: u32::try_from(self.settings.holds.longest.as_secs() / 60).unwrap_or(u32::MAX),
+            }),
             tamper: self.doors.tells_of(door, record, Problem::Tamper),
             fire: self.doors.tells_of(door, record, Problem::Fire),
         };
@@ -213,6 +221,8 @@ impl Bridge {
 fn former_topics(memory: &Memory) -> BTreeSet<String> {
     let former = Topics::new(memory.base_topic.clone());
     let doors = memory.doors.iter().map(|id| (Target::Door(id.clone()), &DOOR_LEAVES[..]));
+    let holds = memory.holds.shown.iter().map(|id| (Target::Door(id.clone()), &HOLD_LEAVES[..]));
+    let doors = doors.chain(holds);
     let scenarios = memory.scenarios.iter().map(|id| (Target::Scenario(id.clone()), &SCENARIO_LEAVES[..]));
     let things = doors.chain(scenarios).flat_map(|(target, leaves)| {
         let former = &former;

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 
 use super::{
     codes::{Codes, Verdict},
+    holds::{Asked, Goal, HoldFacts, action_of, goal_of},
     links::Bound,
     settings::{CodeSettings, CommandSettings, DoorSettings, DuringLockdown},
 };
@@ -24,7 +25,7 @@ pub(super) const ACTIVATE_MAX_AGE: Duration = Duration::from_mins(1);
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the gate looks at beside the message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Facts<'a> {
     pub(super) stopping: bool,
     /// What bounds the age of a message that came before any heartbeat.
@@ -36,14 +37,14 @@ pub(super) struct Facts<'a> {
 }
 
 /// What is known of the target.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum TargetFacts<'a> {
     /// No door or scenario has this id.
     Unknown,
     /// The scenarios were not read yet, and this one may exist: a lockdown does not wait for that.
     Unread,
     /// A door.
-    Door { door: &'a Door, settings: Option<&'a DoorSettings>, lockdown: Lockdown<'a> },
+    Door { door: &'a Door, settings: Option<&'a DoorSettings>, lockdown: Lockdown<'a>, hold: HoldFacts },
     /// A scenario.
     Scenario,
 }
@@ -65,6 +66,8 @@ pub(super) struct Passed {
     pub(super) intent: Intent,
     /// The moment from which it is too old to be sent.
     pub(super) deadline: Instant,
+    /// What was asked of a hold, and what our calendar is to say then.
+    pub(super) hold: Option<(Asked, Goal)>,
 }
 
 /// A command that did not, and why: a word for programs and a sentence for people.
@@ -84,7 +87,7 @@ impl Refusal {
         Self { outcome: Outcome::Refused, reason, message: message.into(), may_repeat: false, uses_id: false }
     }
 
-    fn expired(message: String) -> Self {
+    pub(super) fn expired(message: String) -> Self {
         Self { outcome: Outcome::Expired, may_repeat: true, ..Self::refused(Reason::TooOld, message) }
     }
 
@@ -123,39 +126,63 @@ pub(super) fn judge(
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
-    let Some(intent) = intent(order.verb) else {
+    let asked = asked(&order);
+    let Some(intent) = intent(order.verb, asked, facts) else {
         let text = "the vendor has no lock command: the door locks by itself when its unlock time ends";
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
     judge_allowed(intent.judged_as(), facts)?;
     judge_code(intent.judged_as(), &order, facts, codes, now)?;
     let deadline = judge_age(intent.judged_as(), &order, message, facts.allowed, now)?;
-    Ok(Passed { intent, deadline })
+    let hold = match (&facts.target, asked) {
+        (TargetFacts::Door { hold, .. }, Some(asked)) => {
+            Some((asked, goal_of(asked, intent.judged_as(), hold, now.utc)?))
+        }
+        _ => None,
+    };
+    Ok(Passed { intent, deadline, hold })
 }
 
-/// What can be done about a verb; the vendor has no command to lock.
-pub(super) const fn intent(verb: Verb) -> Option<Intent> {
+/// What is asked of the hold of a door, if something is.
+const fn asked(order: &Order) -> Option<Asked> {
+    match (order.verb, order.hold) {
+        (Verb::Hold, Some(hold)) => Some(Asked::Hold(hold)),
+        (Verb::Lock, _) => Some(Asked::Lock),
+        (Verb::Hold | Verb::Unlock | Verb::Activate | Verb::Release | Verb::Drill, _) => None,
+    }
+}
+
+/// What can be done about an order. The vendor has no command to lock, but a hold of ours can be ended.
+fn intent(verb: Verb, asked: Option<Asked>, facts: &Facts<'_>) -> Option<Intent> {
+    match (asked, &facts.target) {
+        (Some(asked), TargetFacts::Door { hold, .. }) => action_of(asked, hold).map(Intent::Act),
+        (Some(_), TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown) => None,
+        (None, _) => Some(plain_intent(verb)),
+    }
+}
+
+/// What a verb asks for, as far as that does not depend on what is in force.
+pub(super) const fn plain_intent(verb: Verb) -> Intent {
     match verb {
-        Verb::Unlock => Some(Intent::Act(Action::Unlock)),
-        Verb::Activate => Some(Intent::Act(Action::Activate)),
-        Verb::Release => Some(Intent::Act(Action::Release)),
-        Verb::Drill => Some(Intent::Drill),
-        Verb::Lock => None,
+        Verb::Unlock => Intent::Act(Action::Unlock),
+        Verb::Activate => Intent::Act(Action::Activate),
+        Verb::Release => Intent::Act(Action::Release),
+        Verb::Hold => Intent::Act(Action::Hold),
+        Verb::Lock => Intent::Act(Action::Lock),
+        Verb::Drill => Intent::Drill,
     }
 }
 
 /// How old a command may be when it is sent.
 pub(super) fn max_age(action: Action, allowed: &CommandSettings) -> Duration {
-    if action.opens() { allowed.max_age } else { allowed.max_age.max(ACTIVATE_MAX_AGE) }
+    if action == Action::Activate { allowed.max_age.max(ACTIVATE_MAX_AGE) } else { allowed.max_age }
 }
 
 /// The broker forwarded the message after the newest heartbeat whose echo came before it, and not before the session
 /// began: that bounds its age on any broker. What a session that went on delivers first was published after the broker
 /// was last heard in it.
 fn judge_link(message: &Message, order: Option<&Order>, facts: &Facts<'_>) -> Result<(), Refusal> {
-    let secures = order
-        .and_then(|order| intent(order.verb))
-        .is_some_and(|intent| intent.judged_as() == Action::Activate);
+    let secures = order.is_some_and(|order| plain_intent(order.verb).judged_as() == Action::Activate);
     let age = |since: Instant| message.received_at.saturating_duration_since(since);
     let (bound, limit) = match (message.echo_sent_at, facts.bound) {
         (Some(sent_at), _) => (age(sent_at), if secures { ACTIVATE_MAX_AGE } else { FRESH_LINK }),
@@ -207,10 +234,14 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
         Action::Unlock => facts.allowed.unlock,
         Action::Activate => facts.allowed.activate,
         Action::Release => facts.allowed.release,
+        Action::Hold | Action::Lock => facts.allowed.hold,
     };
-    match facts.target {
+    match &facts.target {
+        TargetFacts::Door { hold, .. } if matches!(action, Action::Hold | Action::Lock) && !hold.allowed => {
+            refused("the configuration does not allow this door to be held (commands.hold)")
+        }
         TargetFacts::Door { door, settings, .. } => {
-            if !settings.and_then(|settings| settings.unlock).unwrap_or(general) {
+            if action == Action::Unlock && !settings.and_then(|settings| settings.unlock).unwrap_or(general) {
                 return refused("the configuration does not allow this door to be unlocked");
             }
             if door.api_control == Some(false) {
@@ -240,7 +271,7 @@ fn judge_code(
         TargetFacts::Door { settings, lockdown, .. } => (settings, lockdown),
         TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, Lockdown::None),
     };
-    let by_lockdown = action == Action::Unlock
+    let by_lockdown = matches!(action, Action::Unlock | Action::Hold)
         && lockdown != Lockdown::None
         && facts.allowed.during_lockdown == DuringLockdown::Code;
     if !by_lockdown && !facts.code.is_some_and(|code| code.is_needed(action, door)) {
@@ -277,7 +308,9 @@ fn judge_code(
 /// The unlock of a door that a scenario locks; where it needs the code, that was judged before.
 pub(super) fn judge_lockdown(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
     let TargetFacts::Door { lockdown, .. } = facts.target else { return Ok(()) };
-    if action != Action::Unlock || facts.allowed.during_lockdown != DuringLockdown::Refuse {
+    if !matches!(action, Action::Unlock | Action::Hold)
+        || facts.allowed.during_lockdown != DuringLockdown::Refuse
+    {
         return Ok(());
     }
     match lockdown {

@@ -43,15 +43,25 @@ impl Bridge {
         }
         match self.topics.destination(&message.topic) {
             Some(Destination::Door(id)) => match id.parse() {
-                Ok(id) => self.command(Target::Door(id), message, Line::Main, now),
+                Ok(id) => self.command((Target::Door(id), Kind::Door), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible door; refused"),
+            },
+            Some(Destination::Hold(id)) => match id.parse() {
+                Ok(id) => self.command((Target::Door(id), Kind::Hold), message, Line::Main, now),
+                Err(error) => tracing::info!(%error, "a hold names an impossible door; refused"),
+            },
+            Some(Destination::HoldMinutes(id)) => match id.parse() {
+                Ok(id) => self.hear_hold_minutes(&id, message),
+                Err(error) => {
+                    tracing::info!(%error, "the minutes of a hold name an impossible door; refused");
+                }
             },
             Some(Destination::Scenario(id)) => match id.parse() {
                 // The copy on the securing connection may have come first.
                 Ok(_)
                     if may_come_twice(message)
                         && self.copies.is_copy(Line::Main, message, self.link.bound()) => {}
-                Ok(id) => self.command(Target::Scenario(id), message, Line::Main, now),
+                Ok(id) => self.command((Target::Scenario(id), Kind::Scenario), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
             },
             Some(Destination::Refresh) if !message.retain => self.refresh(&List::ALL, now),
@@ -100,7 +110,7 @@ impl Bridge {
             );
             return;
         }
-        self.command(target, message, Line::Securing, now);
+        self.command((target, Kind::Scenario), message, Line::Securing, now);
     }
 
     /// Whether a lockdown of the scenario was taken on right before the broker was last heard: what it then delivers again is
@@ -135,30 +145,30 @@ impl Bridge {
         }
     }
 
-    fn command(&mut self, target: Target, message: &Message, line: Line, now: Now) {
+    fn command(&mut self, (target, kind): (Target, Kind), message: &Message, line: Line, now: Now) {
         if message.retain && message.payload.is_empty() {
             // Somebody clears a retained command.
             return;
         }
         self.books.receive();
-        let kind = match &target {
-            Target::Door(_) => Kind::Door,
-            Target::Scenario(_) => Kind::Scenario,
-        };
         let order = Order::read(kind, &message.payload);
         let mut origin = self.origin(target, order.as_ref(), message, now);
         // Taken out for the while, since the facts borrow the rest.
         let mut codes = std::mem::take(&mut self.codes);
-        let passed = gate::judge(message, order, &self.facts(&origin.target, line), &mut codes, now);
+        let passed = gate::judge(message, order, &self.facts(&origin.target, line, now), &mut codes, now);
         self.codes = codes;
+        if let Ok(Passed { intent: Intent::Act(action @ (Action::Hold | Action::Lock)), .. }) = &passed {
+            // Whether it opens was found out by the gate, and is what counts from here on.
+            origin.verb = Some(Verb::from(*action));
+        }
         let taken = passed.and_then(|passed| self.admit(&mut origin, &passed, now));
         match taken {
             Ok(effects) => self.perform(effects, now),
             Err(mut refusal) => {
                 // A late copy of a command must not be told to have expired, or to bring a used code, where the first one
                 // was executed.
-                if let (true, Some(intent)) = (refusal.may_repeat, origin.verb.and_then(gate::intent)) {
-                    refusal = self.judge_repeat(&origin, intent, now).err().unwrap_or(refusal);
+                if refusal.may_repeat {
+                    refusal = self.judge_late_copy(&origin, now).unwrap_or(refusal);
                 }
                 if refusal.reason == Reason::Retained {
                     self.warn_of_retained(&origin.target, now);
@@ -240,13 +250,14 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts<'a>(&'a self, name: &'a Target, line: Line) -> Facts<'a> {
+    fn facts<'a>(&'a self, name: &'a Target, line: Line, now: Now) -> Facts<'a> {
         let target = match name {
             Target::Door(id) => {
                 self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| TargetFacts::Door {
                     door,
                     settings: self.settings.door_settings.get(id),
                     lockdown: self.lockdown_over(id),
+                    hold: self.hold_facts(id, now),
                 })
             }
             Target::Scenario(id) if self.scenarios.get(id).is_some() => TargetFacts::Scenario,
@@ -301,6 +312,17 @@ impl Bridge {
         }
     }
 
+    /// Whether a command that comes too late, or with a used code, is a copy of one that was taken on. Whether what ends a
+    /// hold opened when it was taken on is not known any more.
+    fn judge_late_copy(&mut self, origin: &Origin, now: Now) -> Option<Refusal> {
+        let intent = gate::plain_intent(origin.verb?);
+        let refusal = self.judge_repeat(origin, intent, now).err()?;
+        if refusal.reason == Reason::IdConflict && origin.verb == Some(Verb::Hold) {
+            return self.judge_repeat(origin, Action::Lock.into(), now).err();
+        }
+        Some(refusal)
+    }
+
     /// The part of the gate that remembers: repeats, lockdowns, the journal, equal commands under way, rates. Then the command
     /// is taken on.
     fn admit(&mut self, origin: &mut Origin, passed: &Passed, now: Now) -> Result<Vec<Effect>, Refusal> {
@@ -310,7 +332,7 @@ impl Bridge {
             Intent::Act(action) => action,
             Intent::Drill => return self.admit_drill(origin, passed.deadline, now),
         };
-        gate::judge_lockdown(action, &self.facts(&origin.target, Line::Main))?;
+        gate::judge_lockdown(action, &self.facts(&origin.target, Line::Main, now))?;
         if action.opens()
             && let Some(cause) = self.records.broken()
         {
@@ -318,7 +340,10 @@ impl Bridge {
             return Err(Refusal::refused(Reason::JournalUnavailable, text));
         }
         let merges = match &origin.target {
-            Target::Door(door) => self.commands.merges_unlock(door, now.mono),
+            Target::Door(door) => match &passed.hold {
+                Some((asked, _)) => self.holds.tasks.merges(door, *asked),
+                None => self.commands.merges_unlock(door, now.mono),
+            },
             Target::Scenario(scenario) => self.commands.merges_scenario(scenario, action),
         };
         if merges {
@@ -348,17 +373,22 @@ impl Bridge {
         }
         self.enter(origin, action, now);
         match origin.target.clone() {
+            Target::Door(door) if passed.hold.is_some() => self.take_hold(door, origin, passed, now),
             Target::Door(door) => self.commands.unlock(door, origin.clone(), passed.deadline, now),
             Target::Scenario(scenario) => {
                 if action == Action::Activate {
                     self.interrupt_drill(now);
                 }
-                let wish = Wish { scenario, action, deadline: passed.deadline };
+                let wish = Wish { scenario: scenario.clone(), action, deadline: passed.deadline };
                 let belief = Belief { state: believed, as_of: self.last_call };
                 if action == Action::Activate {
                     self.opening = Turn(self.opening.0 + 1);
                 }
-                Ok(self.commands.scenario(wish, origin.clone(), &belief, now))
+                let effects = self.commands.scenario(wish, origin.clone(), &belief, now);
+                if action == Action::Activate {
+                    self.end_holds_under(&scenario, now);
+                }
+                Ok(effects)
             }
         }
     }

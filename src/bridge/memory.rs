@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{alarm::Alarm, register::Told};
+use super::{alarm::Alarm, holds::HoldMemory, register::Told};
 use crate::model::{DoorId, EventId, ScenarioId};
 
 /// The form of what is written. A change that an older program could misunderstand gets another number.
@@ -32,6 +32,9 @@ pub struct Memory {
     /// Lockdowns that were asked for and not confirmed, and that nobody acknowledged.
     #[serde(default)]
     pub(super) alarms: BTreeMap<ScenarioId, Alarm>,
+    /// Holds of doors.
+    #[serde(default)]
+    pub(super) holds: HoldMemory,
 }
 
 /// How far events were read.

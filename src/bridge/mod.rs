@@ -7,6 +7,7 @@ mod admission;
 mod alarm;
 mod announce;
 mod budget;
+mod calendars;
 mod calls;
 mod changeover;
 mod codes;
@@ -20,6 +21,7 @@ mod flood;
 mod gate;
 mod gateway;
 mod ghosts;
+mod holds;
 mod intake;
 mod intercom;
 mod links;
@@ -61,13 +63,14 @@ use self::{
     budget::Budget,
     calls::Pending,
     codes::Codes,
-    commands::Commands,
+    commands::{Bar, Commands},
     copies::Copies,
     doors::Doors,
     drill::Drills,
     flood::Flood,
     gateway::Gateway,
     ghosts::Ghosts,
+    holds::Holds,
     links::Link,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
@@ -86,8 +89,8 @@ pub use self::{
     memory::{Memory, MemoryError},
     report::{Books, Ending},
     settings::{
-        Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, Polls, Selection,
-        Settings,
+        Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, HoldSettings,
+        HoldStart, Polls, Selection, Settings,
     },
 };
 use crate::{
@@ -133,6 +136,8 @@ pub enum Wake {
     Relock,
     /// A command may have become too old.
     Command,
+    /// A hold begins or ends.
+    Hold,
     /// Evidence of a command was waited for long enough.
     Settlement,
     /// An alarm is to be told again.
@@ -220,6 +225,7 @@ pub struct Bridge {
     doors: Doors,
     scenarios: Scenarios,
     commands: Commands,
+    holds: Holds,
     drills: Drills,
     readiness: Readiness,
     /// Grows with each lockdown that is taken on.
@@ -291,6 +297,7 @@ impl Bridge {
             doors: Doors::new(settings.open_unproven_after),
             scenarios: Scenarios::default(),
             commands: Commands::new(rng.bits()),
+            holds: Holds::new(topics.base(), rng.bits(), memory.holds.clone()),
             drills: Drills::default(),
             readiness: Readiness::new(now),
             opening: Turn::default(),
@@ -368,6 +375,8 @@ impl Bridge {
                 self.stopping = true;
                 let effects = self.commands.stop(now);
                 self.perform(effects, now);
+                let effects = self.holds.tasks.bar_opening(Bar::Stopping, now);
+                self.perform(effects, now);
                 self.stop_drill(now);
             }
         }
@@ -393,6 +402,8 @@ impl Bridge {
     pub fn abandon(&mut self, now: Now) {
         let effects = self.commands.abandon(now);
         self.perform(effects, now);
+        let effects = self.holds.tasks.abandon(now);
+        self.perform(effects, now);
         self.abandon_drill(now);
         self.settle(now);
     }
@@ -410,7 +421,7 @@ impl Bridge {
 
     /// Whether no command is under way.
     pub fn is_idle(&self) -> bool {
-        self.commands.count() == 0 && self.drills.is_idle()
+        self.commands.count() == 0 && self.holds.tasks.count() == 0 && self.drills.is_idle()
     }
 
     /// The next message to publish, if a session is there to take it. What is said once goes first.
@@ -429,15 +440,17 @@ impl Bridge {
         self.write_intents(now);
         self.next_scenario_call(Action::Activate, now)
             .or_else(|| self.next_drill_call(now))
+            .or_else(|| self.next_hold_call(Action::Lock, now))
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
+            .or_else(|| self.next_hold_call(Action::Hold, now))
             .or_else(|| self.next_read(now))
     }
 
     /// Whose request a call is that was written, for the measure of its time; to be asked once, before its reply is
     /// handed in.
     pub fn time_call(&mut self, call: CallId) -> Option<Timing> {
-        self.commands.time_call(call)
+        self.commands.time_call(call).or_else(|| self.holds.tasks.time_call(call))
     }
 
     /// The next thing to write down. What opens waits until what is written of it is durable.
@@ -465,11 +478,11 @@ impl Bridge {
     /// after every call of any other method.
     pub fn next_deadline(&self, now: Now) -> Option<(Instant, Wake)> {
         let in_lane = |at: Instant, lane| at.max(self.budget.free_at(lane, now.mono));
-        let commands =
-            self.commands.next_deadlines().chain(self.drills.next_deadlines()).map(|(at, lane)| match lane {
-                Some(lane) => (in_lane(at, lane), Wake::Call),
-                None => (at, Wake::Command),
-            });
+        let commands = self.commands.next_deadlines().chain(self.drills.next_deadlines());
+        let commands = commands.chain(self.holds.tasks.next_deadlines()).map(|(at, lane)| match lane {
+            Some(lane) => (in_lane(at, lane), Wake::Call),
+            None => (at, Wake::Command),
+        });
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
         let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
@@ -487,6 +500,7 @@ impl Bridge {
             .chain(reads)
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
+            .chain(self.holds.next_change(now).map(|at| (at, Wake::Hold)))
             .chain(self.settlements.next_expiry().map(|at| (at, Wake::Settlement)))
             .chain(self.flood.next_sum().map(|at| (at, Wake::Sum)))
             .chain(self.alarms.next_repeat().map(|at| (at, Wake::Alarm)))
@@ -514,6 +528,7 @@ impl Bridge {
                 .cloned()
                 .collect(),
             alarms: self.alarms.raised().clone(),
+            holds: self.holds.remember(),
             ..Memory::default()
         };
         self.announcements.remember(&mut memory);
@@ -524,7 +539,10 @@ impl Bridge {
 
     /// Whether [`Bridge::memory`] has something.
     pub const fn is_memory_changed(&self) -> bool {
-        self.shown_changed || self.poller.is_memory_changed() || self.announcements.is_changed()
+        self.shown_changed
+            || self.poller.is_memory_changed()
+            || self.announcements.is_changed()
+            || self.holds.is_memory_changed()
     }
 
     /// What others may know.
@@ -561,12 +579,15 @@ impl Bridge {
         let broke = matches!(event, JournalEvent::Broken(_));
         self.records.hear(event);
         self.commands.note_durable(self.records.durable());
+        self.holds.tasks.note_durable(self.records.durable());
         if let Some(head) = self.records.head() {
             // Whoever keeps what is published can tell later whether the journal was rewritten.
             self.show(Rank::State, self.topics.bridge("journal_head"), head.to_owned());
         }
         if broke {
             let effects = self.commands.lose_journal(now);
+            self.perform(effects, now);
+            let effects = self.holds.tasks.bar_opening(Bar::Journal, now);
             self.perform(effects, now);
         }
     }

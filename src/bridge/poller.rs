@@ -42,10 +42,11 @@ pub(super) enum List {
     Doors,
     Scenarios,
     Events,
+    Calendars,
 }
 
 impl List {
-    pub(super) const ALL: [Self; 3] = [Self::Scenarios, Self::Events, Self::Doors];
+    pub(super) const ALL: [Self; 4] = [Self::Scenarios, Self::Events, Self::Doors, Self::Calendars];
 
     /// The word used in logs and readiness.
     pub(super) const fn word(self) -> &'static str {
@@ -53,6 +54,7 @@ impl List {
             Self::Doors => "doors",
             Self::Scenarios => "scenarios",
             Self::Events => "events",
+            Self::Calendars => "exception calendars",
         }
     }
 }
@@ -179,11 +181,13 @@ impl Poller {
             last_good: None,
             trouble: None,
         };
-        let polls = BTreeMap::from([
+        let calendars = polls.calendars.map(|interval| (List::Calendars, poll(interval)));
+        let polls = [
             (List::Doors, poll(polls.doors)),
             (List::Scenarios, poll(polls.scenarios)),
             (List::Events, poll(polls.events)),
-        ]);
+        ];
+        let polls = polls.into_iter().chain(calendars).collect();
         Self {
             polls,
             rng: Rng::new(seed),
@@ -206,6 +210,11 @@ impl Poller {
             List::ALL.into_iter().filter(ready).map(|list| (self.lane(list), list)).collect();
         due.sort_unstable();
         due.first().map(|(lane, list)| (*list, *lane))
+    }
+
+    /// Whether a list is read at all.
+    pub(super) fn reads(&self, list: List) -> bool {
+        self.polls.contains_key(&list)
     }
 
     /// The lane of the next reading of a list.
@@ -312,6 +321,7 @@ impl Poller {
         match list {
             List::Doors => Request::ListDoors,
             List::Scenarios => Request::ListScenarios,
+            List::Calendars => Request::ListCalendars,
             List::Events => {
                 let since = self.walk_from(now);
                 self.walk.get_or_insert_with(|| Walk::from(since)).request()
@@ -437,14 +447,15 @@ impl Poller {
     pub(super) fn is_barred(&self, list: List) -> bool {
         match self.trouble(list) {
             Some(Trouble::Forbidden(_)) => true,
-            Some(Trouble::Unauthorized(_)) => self.last_good(list).is_none(),
+            // Of a key that is refused altogether the other lists tell.
+            Some(Trouble::Unauthorized(_)) => list == List::Calendars || self.last_good(list).is_none(),
             Some(Trouble::Passing(_)) | None => false,
         }
     }
 
     /// Whether the key could read this list, and is refused since: it expired or was taken back.
     pub(super) fn is_revoked(&self, list: List) -> bool {
-        matches!(self.trouble(list), Some(Trouble::Unauthorized(_))) && self.last_good(list).is_some()
+        matches!(self.trouble(list), Some(Trouble::Unauthorized(_))) && !self.is_barred(list)
     }
 
     /// Takes one page of events. `None` while more pages are to come; the next one is then due at once.

@@ -32,6 +32,7 @@ impl Bridge {
         let effects = self.commands.expire(now);
         self.perform(effects, now);
         self.settle_unknown(now);
+        self.compare_holds(now);
         self.tell_alarms(now);
         self.tell_sums(now);
         if self.scenarios.take_coverage_changed() {
@@ -52,7 +53,7 @@ impl Bridge {
             self.announcements.want(Announced::Shared);
         }
         for id in gone {
-            self.retract_door(id);
+            self.retract_door(&id);
         }
         for id in self.scenarios.take_gone() {
             self.retract_scenario(id);
@@ -262,6 +263,7 @@ impl Bridge {
             self.show(Rank::State, self.topics.of(&target, problem.word()), word);
         }
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
+        self.show_hold(id);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }
 

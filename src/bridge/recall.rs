@@ -65,6 +65,13 @@ impl Bridge {
             }
             return;
         }
+        if let (Action::Lock, Target::Door(door)) = (command.action, &command.target)
+            && !superseded
+        {
+            // What keeps people out is finished, whether it was sent or not.
+            tracing::warn!(door_id = %door, id = command.id, "the last run left a hold to be ended; it is ended");
+            self.end_hold(door.clone(), now);
+        }
         let report = if command.sending.is_some() {
             let text =
                 "the gateway ended before it knew whether the vendor had taken it; it is not sent again";

@@ -25,6 +25,8 @@ pub struct Settings {
     pub polls: Polls,
     /// What commands may do.
     pub commands: CommandSettings,
+    /// How doors may be held.
+    pub holds: HoldSettings,
     /// The code that opening commands need; `None` where there is none.
     pub code: Option<CodeSettings>,
     /// Which doors are shown.
@@ -61,7 +63,8 @@ impl CodeSettings {
         match action {
             Action::Unlock => door.and_then(|door| door.code).unwrap_or(self.unlock),
             Action::Release => self.release,
-            Action::Activate => false,
+            Action::Hold => door.and_then(|door| door.code).unwrap_or(self.hold),
+            Action::Activate | Action::Lock => false,
         }
     }
 }
@@ -84,6 +87,29 @@ pub struct Polls {
     pub scenarios: Duration,
     /// Of access events.
     pub events: Duration,
+    /// Of exception calendars; `None` where nothing needs them, for the key may lack the permission.
+    pub calendars: Option<Duration>,
+}
+
+/// How doors may be held.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldSettings {
+    /// The longest hold.
+    pub longest: Duration,
+    /// How long one lasts that does not say it.
+    pub usual: Duration,
+    /// With which minute one begins.
+    pub start: HoldStart,
+}
+
+/// With which minute a hold begins: whether the vendor takes a time that has begun is not documented (`verkada-api.md` 9.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HoldStart {
+    /// With the present one, which began some seconds ago.
+    #[default]
+    ThisMinute,
+    /// With the next one.
+    NextMinute,
 }
 
 /// What commands may do.
@@ -98,6 +124,8 @@ pub struct CommandSettings {
     pub activate: bool,
     /// Whether scenarios may be released.
     pub release: bool,
+    /// Whether doors may be held, where a door has no setting of its own.
+    pub hold: bool,
     /// How old an opening command may be when it is sent.
     pub max_age: Duration,
     /// What becomes of the unlock of a door that an active scenario locks.
@@ -125,6 +153,8 @@ pub struct CodeSettings {
     pub unlock: bool,
     /// Whether releasing needs it.
     pub release: bool,
+    /// Whether a hold that opens needs it, where a door has no setting of its own.
+    pub hold: bool,
 }
 
 /// What a code is compared with. `Debug` does not show it.
@@ -143,7 +173,9 @@ pub struct DoorSettings {
     pub name: Option<String>,
     /// Whether it may be unlocked.
     pub unlock: Option<bool>,
-    /// Whether unlocking it needs the code.
+    /// Whether it may be held.
+    pub hold: Option<bool>,
+    /// Whether unlocking it, or a hold of it that opens, needs the code.
     pub code: Option<bool>,
     /// Whether it is shown as locked without evidence.
     pub assume_locked: Option<bool>,

@@ -26,6 +26,8 @@ pub struct Config {
     pub poll: Poll,
     /// What may be commanded.
     pub commands: Commands,
+    /// How doors may be held.
+    pub holds: Holds,
     /// Which doors, and settings of single doors.
     pub doors: Doors,
     /// Which scenarios.
@@ -44,6 +46,14 @@ pub struct Config {
     pub log: Log,
     /// Sentences to log at each start: allowed, but better done otherwise. They hold no secret.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Whether any door may be held, so that exception calendars matter.
+    pub fn holds_any_door(&self) -> bool {
+        let doors = self.doors.settings.values().any(|door| door.hold == Some(true));
+        !self.commands.read_only && (self.commands.hold || doors)
+    }
 }
 
 /// Where and as whom to ask the vendor.
@@ -171,6 +181,28 @@ pub struct Poll {
     pub scenarios: Duration,
     /// For access events, 1 s to 10 min.
     pub events: Duration,
+    /// For exception calendars, 10 s to 1 h; only where doors may be held.
+    pub calendars: Duration,
+}
+
+/// How doors may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holds {
+    /// The longest hold, 1 min to 7 days.
+    pub longest: Duration,
+    /// How long one lasts that does not say it; not longer than `longest`.
+    pub usual: Duration,
+    /// With which minute one begins.
+    pub start: HoldStart,
+}
+
+/// With which minute a hold begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HoldStart {
+    /// With the present one, which began some seconds ago.
+    ThisMinute,
+    /// With the next one.
+    NextMinute,
 }
 
 /// What may be commanded.
@@ -185,6 +217,8 @@ pub struct Commands {
     pub activate: bool,
     /// Ending scenarios.
     pub release: bool,
+    /// Holding doors, where a door has no setting of its own.
+    pub hold: bool,
     /// Older commands are refused; 1 to 60 s.
     pub max_age: Duration,
     /// What becomes of the unlock of a door that an active scenario locks; `Code` only where there is a code.
@@ -224,6 +258,8 @@ pub enum CodedAct {
     Unlock,
     /// Ending a scenario.
     Release,
+    /// Holding a door so that more people may pass.
+    Hold,
 }
 
 /// Which doors, and settings of single doors.
@@ -250,6 +286,8 @@ pub struct DoorSettings {
     pub name: Option<String>,
     /// In place of `commands.unlock`.
     pub unlock: Option<bool>,
+    /// In place of `commands.hold`.
+    pub hold: Option<bool>,
     /// In place of `commands.code_for`; `Some(true)` only where there is a code.
     pub code: Option<bool>,
     /// In place of `doors.assume_locked`.

@@ -25,6 +25,21 @@ const PANEL: &str = "_panel";
 /// States of an alarm panel from those of a switch.
 const PANEL_STATE: &str = "{{ {'ON': 'armed_away', 'OFF': 'disarmed'}.get(value, 'None') }}";
 
+/// What Home Assistant calls the modes of a hold; as commands the labels are read like the words.
+const HOLD_MODES: [(&str, &str); 5] = [
+    ("schedule", "Schedule"),
+    ("unlocked", "Unlocked"),
+    ("locked", "Locked"),
+    ("card_and_code", "Card and code"),
+    ("credential", "Credential"),
+];
+
+/// Labels of modes from their words.
+fn hold_label() -> String {
+    let pairs: Vec<String> = HOLD_MODES.iter().map(|(word, label)| format!("'{word}': '{label}'")).collect();
+    format!("{{{{ {{{}}}.get(value_json.mode, 'None') }}}}", pairs.join(", "))
+}
+
 /// How Home Assistant is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
@@ -55,6 +70,7 @@ pub struct Announcer {
 
 /// Which commands need a code, and what it looks like.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a decision of its own")]
 pub struct CodeFacts {
     /// What it looks like; `None` where there is no code.
     pub shape: Option<CodeShape>,
@@ -64,6 +80,8 @@ pub struct CodeFacts {
     pub release: bool,
     /// Whether unlocking needs it while a scenario locks the door, even where it does not otherwise.
     pub lockdown: bool,
+    /// Whether a hold that opens needs it, where a door is not named in `doors`.
+    pub hold: bool,
     /// Doors that decide for themselves.
     pub doors: BTreeMap<DoorId, bool>,
 }
@@ -81,6 +99,11 @@ impl CodeFacts {
     /// Whether unlocking the door always needs the code.
     fn always_for(&self, door: &DoorId) -> bool {
         self.shape.is_some() && self.doors.get(door).copied().unwrap_or(self.unlock)
+    }
+
+    /// Whether a hold of the door that opens always needs the code.
+    fn always_for_hold(&self, door: &DoorId) -> bool {
+        self.shape.is_some() && self.doors.get(door).copied().unwrap_or(self.hold)
     }
 
     /// What Home Assistant asks for before it unlocks; where the code is needed only during a lockdown, it may be left out.
@@ -179,10 +202,19 @@ pub struct DoorFacts<'a> {
 pub struct Offer {
     /// The momentary unlock button.
     pub unlock: bool,
+    /// What holds the door.
+    pub hold: Option<HoldOffer>,
     /// Tampering: only where an event told of it, since many doors never can.
     pub tamper: bool,
     /// The fire alarm: only where an event told of it.
     pub fire: bool,
+}
+
+/// What is offered where a door may be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldOffer {
+    /// The longest hold, in minutes.
+    pub longest: u32,
 }
 
 /// What is told about a scenario.
@@ -252,6 +284,9 @@ impl Announcer {
             "name": "Position", "device_class": "door",
             "state_topic": self.topics.of(&target, "position"), "payload_on": "ON", "payload_off": "OFF", "qos": 1,
         }));
+        if let Some(hold) = offer.hold {
+            self.add_hold(&mut device, door, hold);
+        }
         self.add_problems(&mut device, door);
         device.add(
             "access",
@@ -265,6 +300,69 @@ impl Announcer {
             }),
         );
         device
+    }
+
+    /// Adds what holds the door. Its mode has no field for a code, and is not offered where one is needed; what ends a hold
+    /// that keeps the door unlocked never needs one.
+    fn add_hold(&self, device: &mut Device, door: DoorFacts<'_>, hold: HoldOffer) {
+        let DoorFacts { id, slug, .. } = door;
+        let target = Target::Door(id.clone());
+        let unique = |what: &str| format!("verkada2mqtt_{id}_{what}");
+        let (state, command) = (self.topics.of(&target, "hold"), self.topics.of(&target, "hold/set"));
+        let mode = |options: Value| {
+            let mut options = self.stamped(options);
+            if let Some(template) = options.get_mut("command_template") {
+                *template = json!(STAMP.replace("'action': value", "'mode': value"));
+            }
+            options
+        };
+        if !self.code.always_for_hold(id) {
+            let labels: Vec<&str> = HOLD_MODES.iter().map(|(_, label)| *label).collect();
+            device.add(
+                "hold",
+                "select",
+                unique("hold"),
+                mode(json!({
+                    "object_id": format!("{slug}_mode"),
+                    "name": "Mode", "icon": "mdi:lock-clock",
+                    "state_topic": state, "value_template": hold_label(), "command_topic": command,
+                    "options": labels, "optimistic": false, "retain": false, "qos": 0,
+                })),
+            );
+            device.add(
+                "hold_minutes",
+                "number",
+                unique("hold_minutes"),
+                json!({
+                    "object_id": format!("{slug}_hold_minutes"),
+                    "name": "Hold minutes", "icon": "mdi:timer-outline", "entity_category": "config",
+                    "state_topic": self.topics.of(&target, "hold_minutes"),
+                    "command_topic": self.topics.of(&target, "hold_minutes/set"),
+                    "min": 1, "max": hold.longest, "step": 1, "mode": "box", "unit_of_measurement": "min",
+                    "optimistic": false, "retain": false, "qos": 0,
+                }),
+            );
+        }
+        device.add(
+            "hold_until",
+            "sensor",
+            unique("hold_until"),
+            json!({
+                "object_id": format!("{slug}_hold_until"),
+                "name": "Hold until", "icon": "mdi:timer-lock-outline", "device_class": "timestamp",
+                "state_topic": state, "value_template": "{{ value_json.until }}", "qos": 1,
+            }),
+        );
+        device.add(
+            "end_hold",
+            "button",
+            unique("end_hold"),
+            mode(json!({
+                "object_id": format!("{slug}_end_hold"),
+                "name": "End hold", "icon": "mdi:lock-check",
+                "command_topic": command, "payload_press": "END", "retain": false, "qos": 0,
+            })),
+        );
     }
 
     fn add_problems(&self, device: &mut Device, door: DoorFacts<'_>) {

@@ -15,7 +15,7 @@ pub const WEBHOOK_WORDS: [&str; 4] = ["off", "healthy", "silent", "incomplete"];
 pub const LOCKDOWN_NEWS: [&str; 4] = ["not_confirmed", "given_up", "confirmed", "acknowledged"];
 
 pub use discovery::{
-    Announcement, Announcer, CodeFacts, CodeShape, Config, Device, DoorFacts, Entity, GatewayFacts, Offer,
-    ScenarioFacts, Style,
+    Announcement, Announcer, CodeFacts, CodeShape, Config, Device, DoorFacts, Entity, GatewayFacts,
+    HoldOffer, Offer, ScenarioFacts, Style,
 };
 pub use topic::{Destination, Topics};

@@ -1,15 +1,17 @@
 //! Payloads: the words of states, and the exact grammar of commands.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::model::{Action, Intent};
+use crate::model::{Action, DoorMode, Intent};
 
 /// The payload that an availability topic holds when all is well.
 pub const ONLINE: &str = "online";
 /// The payload that an availability topic holds otherwise.
 pub const OFFLINE: &str = "offline";
+/// The mode of a door that no hold keeps.
+pub const SCHEDULE: &str = "schedule";
 /// What Home Assistant reads as *unknown* on any state topic.
 pub const UNKNOWN: &str = "None";
 /// The longest command that is read, in bytes.
@@ -19,6 +21,9 @@ const MAX_TEXT_CHARS: usize = 128;
 /// The longest code, in characters.
 const MAX_CODE_CHARS: usize = 64;
 
+/// The shortest hold that can be asked for: the vendor keeps whole minutes.
+const SHORTEST_HOLD: SignedDuration = SignedDuration::from_mins(1);
+
 /// What kind of target a command topic belongs to; it decides which words are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -26,6 +31,8 @@ pub enum Kind {
     Door,
     /// Scenarios take `ON` and `OFF`, or `ACTIVATE` and `RELEASE`, and `DRILL`.
     Scenario,
+    /// Holds take the words of modes, `SCHEDULE` and `END`.
+    Hold,
 }
 
 /// The verb of a command.
@@ -41,6 +48,8 @@ pub enum Verb {
     Release,
     /// Try the way of an activate up to its last step; nothing is activated.
     Drill,
+    /// Hold a door, or end its hold.
+    Hold,
 }
 
 impl Verb {
@@ -52,6 +61,7 @@ impl Verb {
             Self::Activate => "activate",
             Self::Release => "release",
             Self::Drill => "drill",
+            Self::Hold => "hold",
         }
     }
 }
@@ -71,6 +81,8 @@ impl From<Action> for Verb {
             Action::Unlock => Self::Unlock,
             Action::Activate => Self::Activate,
             Action::Release => Self::Release,
+            Action::Hold => Self::Hold,
+            Action::Lock => Self::Lock,
         }
     }
 }
@@ -99,6 +111,26 @@ pub struct Order {
     pub by: Option<String>,
     /// The code that it brings.
     pub code: Option<Code>,
+    /// How to hold the door; only with [`Verb::Hold`].
+    pub hold: Option<HoldOrder>,
+}
+
+/// How a door is to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldOrder {
+    /// What it is to be kept at; `None` ends the hold.
+    pub mode: Option<DoorMode>,
+    /// For how long; `None` for as long as is usual for the door.
+    pub span: Option<Span>,
+}
+
+/// For how long a door is to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// From when the command arrived.
+    For(SignedDuration),
+    /// Until a moment.
+    Until(Timestamp),
 }
 
 /// Why a payload is no command, in a sentence for its sender.
@@ -123,6 +155,7 @@ impl Kind {
         match self {
             Self::Door => "LOCK or UNLOCK",
             Self::Scenario => "ON, OFF, ACTIVATE, RELEASE or DRILL",
+            Self::Hold => "UNLOCKED, LOCKED, CARD_AND_CODE, CREDENTIAL, SCHEDULE or END",
         }
     }
 
@@ -134,7 +167,8 @@ impl Kind {
             Self::Scenario if is("ON") || is("ACTIVATE") => Some(Verb::Activate),
             Self::Scenario if is("OFF") || is("RELEASE") => Some(Verb::Release),
             Self::Scenario if is("DRILL") => Some(Verb::Drill),
-            Self::Door | Self::Scenario => None,
+            Self::Hold if hold_word(word).is_some() => Some(Verb::Hold),
+            Self::Door | Self::Scenario | Self::Hold => None,
         }
     }
 }
@@ -160,7 +194,8 @@ impl Order {
             )));
         }
         if text.starts_with('{') {
-            Self::read_json(kind, text).map_err(|malformed| Malformed { id: legible_id(text), ..malformed })
+            let read = if kind == Kind::Hold { Self::read_hold(text) } else { Self::read_json(kind, text) };
+            read.map_err(|malformed| Malformed { id: legible_id(text), ..malformed })
         } else {
             Self::read_word(kind, text)
         }
@@ -168,25 +203,72 @@ impl Order {
 
     fn read_word(kind: Kind, word: &str) -> Result<Self, Malformed> {
         let verb = kind.verb(word).ok_or_else(|| unknown_word(kind, word))?;
-        Ok(Self { verb, id: None, issued_at: None, by: None, code: None })
+        let hold = hold_word(word).filter(|_| kind == Kind::Hold);
+        Ok(Self { verb, id: None, issued_at: None, by: None, code: None, hold })
+    }
+
+    /// Reads a JSON object with `mode` and, all optional, one of `for` and `until`, and what other commands have.
+    fn read_hold(text: &str) -> Result<Self, Malformed> {
+        let raw: RawHold = serde_json::from_str(text)
+            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let mode = hold_word(&raw.mode).ok_or_else(|| unknown_word(Kind::Hold, &raw.mode))?.mode;
+        check_texts(raw.id.as_deref(), raw.by.as_deref())?;
+        let span = match (raw.lasts, raw.until) {
+            (Some(_), Some(_)) => {
+                return Err(Malformed::new("members for and until exclude each other; send one of them"));
+            }
+            (Some(lasts), None) if lasts.0 < SHORTEST_HOLD => {
+                return Err(Malformed::new("member for must be at least 1 minute"));
+            }
+            (Some(lasts), None) => Some(Span::For(lasts.0)),
+            (None, Some(until)) => Some(Span::Until(until.0)),
+            (None, None) => None,
+        };
+        if mode.is_none() && span.is_some() {
+            return Err(Malformed::new("a hold that ends has no member for or until"));
+        }
+        Ok(Self {
+            verb: Verb::Hold,
+            id: raw.id,
+            issued_at: raw.issued_at.map(|at| at.0),
+            by: raw.by,
+            code: raw.code.and_then(|code| code.0),
+            hold: Some(HoldOrder { mode, span }),
+        })
     }
 
     fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
         let raw: Raw = serde_json::from_str(text)
             .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
         let verb = kind.verb(&raw.action).ok_or_else(|| unknown_word(kind, &raw.action))?;
-        for (name, text) in [("id", &raw.id), ("by", &raw.by)] {
-            if let Some(text) = text
-                && !is_text(text)
-            {
-                return Err(Malformed::new(format!(
-                    "member {name} must have 1 to {MAX_TEXT_CHARS} characters and no control characters"
-                )));
-            }
-        }
+        check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let code = raw.code.and_then(|code| code.0);
-        Ok(Self { verb, id: raw.id, issued_at: raw.issued_at.map(|at| at.0), by: raw.by, code })
+        Ok(Self { verb, id: raw.id, issued_at: raw.issued_at.map(|at| at.0), by: raw.by, code, hold: None })
     }
+}
+
+/// What a word says of a hold. Blanks and hyphens stand for underscores, so that the labels of Home
+/// Assistant are words as well.
+fn hold_word(word: &str) -> Option<HoldOrder> {
+    let plain: String = word.trim().to_ascii_lowercase().replace([' ', '-'], "_");
+    if matches!(plain.as_str(), "schedule" | "end") {
+        return Some(HoldOrder { mode: None, span: None });
+    }
+    let mode = DoorMode::ALL.into_iter().find(|mode| mode.word() == plain)?;
+    Some(HoldOrder { mode: Some(mode), span: None })
+}
+
+fn check_texts(id: Option<&str>, by: Option<&str>) -> Result<(), Malformed> {
+    for (name, text) in [("id", id), ("by", by)] {
+        if let Some(text) = text
+            && !is_text(text)
+        {
+            return Err(Malformed::new(format!(
+                "member {name} must have 1 to {MAX_TEXT_CHARS} characters and no control characters"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn is_text(text: &str) -> bool {
@@ -217,6 +299,61 @@ struct Raw {
     issued_at: Option<IssuedAt>,
     code: Option<RawCode>,
     by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHold {
+    mode: String,
+    #[serde(rename = "for")]
+    lasts: Option<Lasts>,
+    until: Option<IssuedAt>,
+    id: Option<String>,
+    issued_at: Option<IssuedAt>,
+    code: Option<RawCode>,
+    by: Option<String>,
+}
+
+/// How long a hold lasts: a whole number of minutes, or a text such as `90m` or `1h 30m`.
+struct Lasts(SignedDuration);
+
+impl<'de> Deserialize<'de> for Lasts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LastsVisitor)
+    }
+}
+
+struct LastsVisitor;
+
+impl de::Visitor<'_> for LastsVisitor {
+    type Value = Lasts;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("for as a whole number of minutes, or as a text such as \"90m\" or \"1h 30m\"")
+    }
+
+    fn visit_u64<E: de::Error>(self, minutes: u64) -> Result<Lasts, E> {
+        let wrong = || E::invalid_value(de::Unexpected::Unsigned(minutes), &self);
+        let whole = i64::try_from(minutes).map_err(|_| wrong())?;
+        SignedDuration::try_from_mins(whole).map(Lasts).ok_or_else(wrong)
+    }
+
+    fn visit_i64<E: de::Error>(self, minutes: i64) -> Result<Lasts, E> {
+        Err(E::invalid_value(de::Unexpected::Signed(minutes), &self))
+    }
+
+    /// Home Assistant's numbers come as floats where a template made them.
+    fn visit_f64<E: de::Error>(self, minutes: f64) -> Result<Lasts, E> {
+        let wrong = || E::invalid_value(de::Unexpected::Float(minutes), &self);
+        if minutes.fract() != 0.0 {
+            return Err(wrong());
+        }
+        SignedDuration::try_from_secs_f64(minutes * 60.0).map(Lasts).map_err(|_| wrong())
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Lasts, E> {
+        text.parse().map(Lasts).map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+    }
 }
 
 /// A code as it was sent; `None` for an empty text, which templates make of a code that nobody entered.
@@ -287,7 +424,7 @@ impl de::Visitor<'_> for IssuedAtVisitor {
     type Value = IssuedAt;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("issued_at as Unix seconds or an RFC 3339 text with zone")
+        f.write_str("a time as Unix seconds or an RFC 3339 text with zone")
     }
 
     fn visit_u64<E: de::Error>(self, seconds: u64) -> Result<IssuedAt, E> {
@@ -303,7 +440,7 @@ impl de::Visitor<'_> for IssuedAtVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<IssuedAt, E> {
-        jiff::SignedDuration::try_from_secs_f64(seconds)
+        SignedDuration::try_from_secs_f64(seconds)
             .and_then(Timestamp::from_duration)
             .map(IssuedAt)
             .map_err(|_| E::invalid_value(de::Unexpected::Float(seconds), &self))
@@ -399,8 +536,8 @@ mod tests {
             (r#"{"action":"unlock","colour":1}"#, "unknown field `colour`, expected one of"),
             (r#"{"action":"unlock","action":"lock"}"#, "duplicate field `action`"),
             (r#"{"id":"x"}"#, "missing field `action`"),
-            (r#"{"action":"unlock","issued_at":"yesterday"}"#, "expected issued_at as Unix seconds"),
-            (r#"{"action":"unlock","issued_at":1e300}"#, "expected issued_at as Unix seconds"),
+            (r#"{"action":"unlock","issued_at":"yesterday"}"#, "expected a time as Unix seconds"),
+            (r#"{"action":"unlock","issued_at":1e300}"#, "expected a time as Unix seconds"),
             (r#"{"action":"unlock","id":""}"#, "member id must have 1 to 128 characters"),
             (r#"{"action":"unlock"} {}"#, "trailing characters"),
             ("{", "EOF"),

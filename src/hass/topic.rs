@@ -13,6 +13,10 @@ pub struct Topics {
 pub enum Destination<'a> {
     /// `<base>/door/<id>/set`; the id is not checked yet.
     Door(&'a str),
+    /// `<base>/door/<id>/hold/set`; the id is not checked yet.
+    Hold(&'a str),
+    /// `<base>/door/<id>/hold_minutes/set`; the id is not checked yet.
+    HoldMinutes(&'a str),
     /// `<base>/scenario/<id>/set`; the id is not checked yet.
     Scenario(&'a str),
     /// `<base>/bridge/refresh/set`.
@@ -70,6 +74,11 @@ impl Topics {
         format!("{}/+/+/set", self.base)
     }
 
+    /// The filter for what is asked of holds, beside [`Topics::command_filter`].
+    pub fn hold_filter(&self) -> String {
+        format!("{}/door/+/+/set", self.base)
+    }
+
     /// Where the gateway hears its own heartbeat; matches [`Topics::command_filter`].
     pub fn heartbeat(&self) -> String {
         self.bridge("heartbeat/set")
@@ -96,12 +105,22 @@ impl Topics {
         rest.is_some_and(|rest| !rest.is_empty() && !rest.ends_with("/set"))
     }
 
-    /// Reads the topic of a message that matched [`Topics::command_filter`].
+    /// Reads the topic of a message that matched [`Topics::command_filter`] or [`Topics::hold_filter`].
     pub fn destination<'a>(&self, topic: &'a str) -> Option<Destination<'a>> {
         let rest = topic.strip_prefix(self.base.as_str())?.strip_prefix('/')?;
         let mut levels = rest.split('/');
         let (kind, name, leaf) = (levels.next()?, levels.next()?, levels.next()?);
-        if leaf != "set" || levels.next().is_some() {
+        if leaf != "set" {
+            if kind != "door" || levels.next() != Some("set") || levels.next().is_some() {
+                return None;
+            }
+            return Some(match leaf {
+                "hold" => Destination::Hold(name),
+                "hold_minutes" => Destination::HoldMinutes(name),
+                _ => Destination::Nowhere,
+            });
+        }
+        if levels.next().is_some() {
             return None;
         }
         Some(match (kind, name) {
@@ -133,12 +152,19 @@ mod tests {
         assert_eq!(topics.destination(&topics.heartbeat()), Some(Destination::Nowhere));
         for foreign in [
             "site/verkada/door/d-1/state",
-            "site/verkada/door/a/b/set",
+            "site/verkada/scenario/a/hold/set",
+            "site/verkada/door/a/hold/b/set",
             "verkada/door/d-1/set",
             "site/verkadax/door/d-1/set",
         ] {
             assert_eq!(topics.destination(foreign), None, "{foreign}");
         }
+        assert_eq!(topics.destination("site/verkada/door/d-1/hold/set"), Some(Destination::Hold("d-1")));
+        assert_eq!(
+            topics.destination("site/verkada/door/d-1/hold_minutes/set"),
+            Some(Destination::HoldMinutes("d-1"))
+        );
+        assert_eq!(topics.destination("site/verkada/door/d-1/other/set"), Some(Destination::Nowhere));
         assert!(topics.owns("site/verkada/door/d-1/set") && topics.owns("site/verkada"));
         assert!(!topics.owns("site/verkadax"));
         assert!(topics.is_answer("site/verkada/response/desk"));

@@ -26,6 +26,26 @@ impl DoorMode {
     /// Every mode.
     pub const ALL: [Self; 4] = [Self::Unlocked, Self::Locked, Self::CardAndCode, Self::Credential];
 
+    /// The word used in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Unlocked => "unlocked",
+            Self::Locked => "locked",
+            Self::CardAndCode => "card_and_code",
+            Self::Credential => "credential",
+        }
+    }
+
+    /// What is said of a door that is kept so.
+    pub const fn phrase(self) -> &'static str {
+        match self {
+            Self::Unlocked => "unlocked",
+            Self::Locked => "locked",
+            Self::CardAndCode => "at card and code",
+            Self::Credential => "at credential only",
+        }
+    }
+
     /// The vendor's word.
     pub const fn vendor_word(self) -> &'static str {
         match self {

@@ -13,17 +13,21 @@ pub enum Action {
     Activate,
     /// End a scenario. Opens: lowers security.
     Release,
+    /// Hold a door open to all or some, or end a hold that kept it locked. Opens: lowers security.
+    Hold,
+    /// Hold a door locked, or end a hold of ours that kept it unlocked. Secures: raises security.
+    Lock,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 3] = [Self::Unlock, Self::Activate, Self::Release];
+    pub const ALL: [Self; 5] = [Self::Unlock, Self::Activate, Self::Release, Self::Hold, Self::Lock];
 
     /// Whether the action lowers security: it is then sent at most once and only while it is fresh.
     pub const fn opens(self) -> bool {
         match self {
-            Self::Unlock | Self::Release => true,
-            Self::Activate => false,
+            Self::Unlock | Self::Release | Self::Hold => true,
+            Self::Activate | Self::Lock => false,
         }
     }
 
@@ -33,6 +37,8 @@ impl Action {
             Self::Unlock => "unlock",
             Self::Activate => "activate",
             Self::Release => "release",
+            Self::Hold => "hold",
+            Self::Lock => "lock",
         }
     }
 }

@@ -135,9 +135,10 @@ impl Reason {
             ),
             Self::Unsupported => (
                 Check::Ability,
-                REFUSED,
-                "Verkada has no command to lock a door.",
-                "none; the door locks by itself",
+                &[Refused, Failed],
+                "Verkada has no command to lock a door, and no hold of the gateway keeps it unlocked; or the hold cannot be written \
+                 down, because the door's time zone is not known or its clocks change at that time.",
+                "none: the door locks by itself; let a hold end an hour earlier or later",
             ),
             Self::ReadOnly => (
                 Check::Permission,
@@ -148,8 +149,8 @@ impl Reason {
             Self::NotAllowed => (
                 Check::Permission,
                 REFUSED,
-                "The configuration forbids this act, or the door's API toggle is off.",
-                "`commands`, `doors.settings`; or the [toggles](../README.md#1-allow-control-in-verkada-command)",
+                "The configuration forbids this act or so long a hold, or the door's API toggle is off.",
+                "`commands`, `holds.longest`, `doors.settings`; or the [toggles](../README.md#1-allow-control-in-verkada-command)",
             ),
             Self::CodeRequired => (
                 Check::Code,
@@ -172,7 +173,8 @@ impl Reason {
             Self::TooOld => (
                 Check::Age,
                 &[Expired],
-                "It was issued longer ago than allowed, or became too old while waiting.",
+                "It was issued longer ago than allowed, became too old while waiting, or asks for a hold that would be over before it \
+                 begins.",
                 "send again; set clocks by NTP; `commands.max_age`",
             ),
             Self::ClockSkew => (
@@ -208,7 +210,7 @@ impl Reason {
             ),
             Self::JournalUnavailable => (
                 Check::Journal,
-                &[Refused, Failed],
+                &[Refused, Failed, Unknown],
                 "The journal cannot be written, and nothing opens without a record.",
                 "see the problem of the gateway: most often the disk is full, or `state_dir` belongs to somebody else",
             ),
@@ -221,8 +223,8 @@ impl Reason {
             Self::RateLimited => (
                 Check::Rate,
                 REFUSED,
-                "More than 5 opening commands for one target or 20 in all came within 10 s, or so many were merged, or 16 unlocks are \
-                 under way.",
+                "More than 5 opening commands for one target or 20 in all came within 10 s, or so many were merged, or 16 unlocks or \
+                 holds are under way.",
                 "wait; find out who sends so many",
             ),
             Self::Flood => (
@@ -234,7 +236,7 @@ impl Reason {
             Self::Superseded => (
                 Check::Waiting,
                 &[Expired, Failed, Refused, Unknown],
-                "A newer command for the scenario, or a lockdown, took its place; `refused` for a drill while a scenario is being activated.",
+                "A newer command for the scenario or for the hold of the door, or a lockdown, took its place; `refused` for a drill while a scenario is being activated.",
                 "none",
             ),
             Self::Unauthorized => (
@@ -251,8 +253,8 @@ impl Reason {
             ),
             Self::NotFound => (
                 Check::Vendor,
-                FAILED,
-                "Verkada does not know the door or scenario any more.",
+                &[Failed, Expired],
+                "Verkada does not know the door, scenario or calendar any more.",
                 "the lists are read again; look in Command",
             ),
             Self::Rejected => (

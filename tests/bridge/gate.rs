@@ -25,7 +25,7 @@ const SEED: &[u8] = b"12345678901234567890";
 
 fn pin(settings: &mut Settings) {
     let secret = CodeSecret::Pin(PIN.into());
-    settings.code = Some(CodeSettings { secret, unlock: true, release: true });
+    settings.code = Some(CodeSettings { secret, unlock: true, release: true, hold: true });
 }
 
 fn with_pin(change: impl FnOnce(&mut Settings)) -> Settings {
@@ -260,7 +260,7 @@ fn wrong_codes_that_come_slowly_do_not_lock_and_old_locks_are_forgiven() {
 fn totp_bench(before: Duration) -> Bench {
     let settings = with(|settings| {
         let secret = CodeSecret::Totp(SEED.to_vec().into());
-        settings.code = Some(CodeSettings { secret, unlock: true, release: true });
+        settings.code = Some(CodeSettings { secret, unlock: true, release: true, hold: true });
     });
     let mut now = start();
     now.utc = jiff::Timestamp::from_second(1_111_111_109).unwrap() - before;
@@ -541,6 +541,7 @@ fn home_assistant_asks_for_the_code_where_it_is_needed() {
         shape: Some(CodeShape::Digits(4)),
         unlock: true,
         release: true,
+        hold: true,
         lockdown: true,
         doors: BTreeMap::from([("d-2".parse().unwrap(), false)]),
     };

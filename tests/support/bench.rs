@@ -3,6 +3,9 @@
 //! Reads of lists are answered at once from what the bench holds, unless `auto` is off. A line that no test expected
 //! fails the test, at the latest when the bench is dropped.
 
+#[path = "calendars.rs"]
+pub(crate) mod calendars;
+
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -11,8 +14,13 @@ use std::{
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
+
+use self::calendars::{Shelf, write_line};
 use verkada2mqtt::{
-    bridge::{Birth, Bridge, CommandSettings, DuringLockdown, Input, Memory, Polls, Selection, Settings},
+    bridge::{
+        Birth, Bridge, CommandSettings, DuringLockdown, HoldSettings, HoldStart, Input, Memory, Polls,
+        Selection, Settings,
+    },
     hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
         AccessEvent, Action, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
@@ -55,15 +63,17 @@ pub(crate) fn settings(style: Style) -> Settings {
             code: CodeFacts::default(),
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
-        polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5) },
+        polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5), calendars: None },
         commands: CommandSettings {
             read_only: false,
             unlock: true,
             activate: true,
             release: true,
+            hold: false,
             max_age: secs(10),
             during_lockdown: DuringLockdown::Refuse,
         },
+        holds: HoldSettings { longest: secs(12 * 3600), usual: secs(1800), start: HoldStart::ThisMinute },
         code: None,
         doors: Selection::default(),
         door_settings: BTreeMap::new(),
@@ -135,13 +145,13 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::Activate { scenario } => format!("activate {scenario}"),
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
-        Request::ListCalendars
-        | Request::ListAccessLevels
-        | Request::ListAccessGroups
-        | Request::UnlockAs { .. }
-        | Request::CreateCalendar(_)
-        | Request::WriteCalendar { .. }
-        | Request::DeleteException { .. } => panic!("the core does not ask this: {request:?}"),
+        Request::ListCalendars => "calendars".to_owned(),
+        Request::CreateCalendar(_) | Request::WriteCalendar { .. } | Request::DeleteException { .. } => {
+            write_line(request)
+        }
+        Request::ListAccessLevels | Request::ListAccessGroups | Request::UnlockAs { .. } => {
+            panic!("the core does not ask this: {request:?}")
+        }
     }
 }
 
@@ -272,6 +282,7 @@ pub(crate) struct Bench {
     pub(crate) doors: Vec<Door>,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) events: Vec<AccessEvent>,
+    pub(crate) shelf: Shelf,
     /// Whether reads of lists are answered at once and leave no line.
     pub(crate) auto: bool,
     /// Whether the gateway's own diagnostics leave lines.
@@ -314,6 +325,7 @@ impl Bench {
             doors: vec![door("d-1", "Front Door")],
             scenarios: vec![scenario("s-1", &["d-1"])],
             events: Vec::new(),
+            shelf: Shelf::default(),
             auto: true,
             diagnostics: false,
             records: Vec::new(),
@@ -401,6 +413,7 @@ impl Bench {
         next.doors = std::mem::take(&mut self.doors);
         next.scenarios = std::mem::take(&mut self.scenarios);
         next.events = std::mem::take(&mut self.events);
+        next.shelf = std::mem::take(&mut self.shelf);
         *self = next;
     }
 
@@ -445,6 +458,15 @@ impl Bench {
         let index = index.unwrap_or_else(|| panic!("no call {what} is open: {:?}", self.open));
         let id = self.open.remove(index).id;
         self.reply(id, result);
+    }
+
+    /// Does what the oldest open write of this line asks for, and answers it.
+    pub(crate) fn carry_out(&mut self, what: &str) {
+        let open = self.open.iter().find(|call| call_line(&call.request) == what);
+        let request =
+            open.unwrap_or_else(|| panic!("no call {what} is open: {:?}", self.open)).request.clone();
+        let result = self.shelf.carry_out(&request);
+        self.answer(what, result);
     }
 
     pub(crate) fn reply(&mut self, id: CallId, result: Result<Answer, Fault>) {
@@ -544,11 +566,11 @@ impl Bench {
                 events.reverse();
                 Answer::Events(EventPage { events, skipped: Vec::new(), next: None })
             }
+            Request::ListCalendars => Answer::Calendars(inventory(self.shelf.calendars.clone())),
             Request::Unlock { .. }
             | Request::Activate { .. }
             | Request::Release { .. }
             | Request::Drill
-            | Request::ListCalendars
             | Request::ListAccessLevels
             | Request::ListAccessGroups
             | Request::UnlockAs { .. }

@@ -36,7 +36,7 @@ impl Default for Latencies {
     fn default() -> Self {
         let latencies = Self { write: by_action(), answer: by_action() };
         // A series that is there from the start shows the first command too.
-        for action in [Action::Unlock, Action::Activate, Action::Release] {
+        for action in Action::ALL {
             drop(latencies.write.get_or_create(&label(action)));
             drop(latencies.answer.get_or_create(&label(action)));
         }

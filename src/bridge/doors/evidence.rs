@@ -32,6 +32,8 @@ pub(in crate::bridge) enum Source {
     Event,
     /// A scenario that locks the door.
     Scenario,
+    /// A hold of ours.
+    Hold,
     /// The owner's choice for doors without evidence.
     Assumed,
     /// Nothing.
@@ -45,6 +47,7 @@ impl Source {
             Self::Command => "command",
             Self::Event => "event",
             Self::Scenario => "scenario",
+            Self::Hold => "hold",
             Self::Assumed => "assumed",
             Self::Nothing => "none",
         }
@@ -98,6 +101,15 @@ impl Proof {
     }
 }
 
+/// A hold of ours that is in force, as the vendor's calendar says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::bridge) struct Held {
+    /// Whether it keeps the door unlocked; otherwise it needs at least a credential.
+    pub(in crate::bridge) unlocked: bool,
+    pub(in crate::bridge) since: Timestamp,
+    pub(in crate::bridge) until: Timestamp,
+}
+
 /// An event told that somebody was let in: what says nothing of the lock itself, and is only a guess about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grant {
@@ -118,6 +130,8 @@ pub(super) struct Evidence {
     covered: Option<Coverage>,
     /// The newest grant.
     granted: Option<Grant>,
+    /// The hold of ours that is in force.
+    held: Option<Held>,
     /// The oldest lock event seen of it: from then on lock events are waited for instead of guessing from grants.
     speaks_since: Option<Timestamp>,
 }
@@ -166,6 +180,11 @@ impl Evidence {
             Some((Proof::Locked, _)) | None => false,
         };
         !contrary && self.guess(choices, own_unlock).is_none()
+    }
+
+    /// A hold of ours is in force, or none is any more.
+    pub(super) const fn hold(&mut self, held: Option<Held>) {
+        self.held = held;
     }
 
     /// The lock told of itself.
@@ -220,6 +239,33 @@ impl Evidence {
     }
 
     fn base(&self, choices: Choices) -> Shown {
+        match self.held {
+            Some(held) => self.under_hold(held, choices),
+            None => self.without_hold(choices),
+        }
+    }
+
+    /// A calendar that keeps a door unlocked proves nothing where a scenario locks it as well, or where the lock told the
+    /// contrary since.
+    fn under_hold(&self, held: Held, choices: Choices) -> Shown {
+        let lock = if held.unlocked { Lock::Unlocked } else { Lock::Locked };
+        let relock_due = held.unlocked.then_some(held.until);
+        let shown = Shown { lock, source: Source::Hold, at: Some(held.since), relock_due };
+        let unknown = Shown { lock: Lock::Unknown, relock_due: None, ..shown };
+        if self.covered.is_some() {
+            return if held.unlocked { unknown } else { self.without_hold(choices) };
+        }
+        match self.proof {
+            Some((proof, at)) if at > held.since => match (proof, held.unlocked) {
+                (Proof::Unlocked, true) | (Proof::Locked, false) => shown,
+                (Proof::Locked, true) | (Proof::Moved, _) => unknown,
+                (Proof::Unlocked, false) => self.without_hold(choices),
+            },
+            Some(_) | None => shown,
+        }
+    }
+
+    fn without_hold(&self, choices: Choices) -> Shown {
         let shown = |lock, source, at| Shown { lock, source, at, relock_due: None };
         match (self.proof, self.covered.as_ref().map(|coverage| coverage.newest)) {
             (Some((proof, at)), covered) if covered.is_none_or(|active| at > active.by) => match proof {

@@ -20,7 +20,7 @@ use self::{
     overlay::OwnUnlocks,
 };
 pub(super) use self::{
-    evidence::{Lock, Source},
+    evidence::{Held, Lock, Source},
     record::{Choices, LastCommand, LastEvent, Record},
 };
 use super::{
@@ -292,6 +292,14 @@ impl Doors {
     pub(super) fn not_unlocked(&mut self, id: &DoorId) {
         if let Some(record) = self.records.get_mut(id) {
             record.own.fail();
+            self.changed.insert(id.clone());
+        }
+    }
+
+    /// A hold of ours is in force, or none is any more.
+    pub(super) fn hold(&mut self, id: &DoorId, held: Option<Held>) {
+        if let Some(record) = self.records.get_mut(id) {
+            record.evidence.hold(held);
             self.changed.insert(id.clone());
         }
     }

@@ -5,14 +5,21 @@
 //! opened a second time. Whatever is made here is compared, minute by minute, with what was asked for.
 
 use jiff::{
-    Timestamp, ToSpan,
+    Timestamp,
     civil::{Date, Time, time},
     tz::TimeZone,
 };
 
 /// What stands for the end of a day, since no later time can be written.
 const END_OF_DAY: Time = time(23, 59, 0, 0);
+/// The latest begin of a stretch: no hours end when they begin.
+const LATEST_START: Time = time(23, 58, 0, 0);
 const MINUTE: i64 = 60;
+
+/// Whether a time stands for the end of its day; the vendor may add seconds.
+pub(super) fn is_end_of_day(at: Time) -> bool {
+    (at.hour(), at.minute()) == (END_OF_DAY.hour(), END_OF_DAY.minute())
+}
 
 /// A stretch of one day on the clock of the door.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +57,10 @@ fn minute_of(at: Timestamp) -> i64 {
 }
 
 /// The stretches that hold a door from the minute of `from` to the end of the minute before `until`, which is rounded up to
-/// a full one.
-pub(super) fn stretches(
-    zone: &TimeZone,
-    from: Timestamp,
-    until: Timestamp,
-) -> Result<Vec<Stretch>, Unfit> {
+/// a full one; 23:59 to the end of the day.
+pub(super) fn stretches(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Result<Vec<Stretch>, Unfit> {
     let first = minute_of(from);
-    let end = minute_of(until) + i64::from(until.as_nanosecond().rem_euclid(60_000_000_000) != 0);
+    let end = last_minute(zone, until);
     if end <= first {
         return Err(Unfit::Empty);
     }
@@ -73,11 +76,21 @@ pub(super) fn stretches(
         }
         let stop = moment(end.min(next_day)).ok_or(Unfit::Empty)?.to_zoned(zone.clone());
         let until = if end < next_day { stop.time() } else { END_OF_DAY };
-        let start = begin.time().min(shown_again(zone, &begin, stop.timestamp()).unwrap_or(Time::MAX));
+        let start = begin
+            .time()
+            .min(LATEST_START)
+            .min(shown_again(zone, &begin, stop.timestamp()).unwrap_or(Time::MAX));
         stretches.push(Stretch { date: begin.date(), start, end: until });
         minute = next_day;
     }
     if is_exact(zone, &stretches, first, end) { Ok(stretches) } else { Err(unfit()) }
+}
+
+/// The minute before which a hold until then ends.
+fn last_minute(zone: &TimeZone, until: Timestamp) -> i64 {
+    let full = minute_of(until) + i64::from(until.as_nanosecond().rem_euclid(60_000_000_000) != 0);
+    let shown = moment(full).map(|at| zone.to_datetime(at).time());
+    full + i64::from(shown == Some(END_OF_DAY))
 }
 
 /// From when on the clock is shown a second time within the stretch: the whole of what comes twice has to be within it.
@@ -103,16 +116,11 @@ fn moment(minute: i64) -> Option<Timestamp> {
     Timestamp::from_second(minute.checked_mul(MINUTE)?).ok()
 }
 
-/// The end of a hold that begins now and lasts so many minutes.
-pub(super) fn end_after(now: Timestamp, minutes: i64) -> Option<Timestamp> {
-    now.checked_add(minutes.minutes()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use jiff::tz::TimeZoneDatabase;
+    use jiff::{ToSpan, tz::TimeZoneDatabase};
     use proptest::prelude::*;
 
     use super::*;
@@ -144,7 +152,9 @@ mod tests {
         match stretches(&zone(zone_name), at(from), at(until)) {
             Ok(stretches) => stretches
                 .iter()
-                .map(|one| format!("{} {}-{}", one.date, one.start.strftime("%H:%M"), one.end.strftime("%H:%M")))
+                .map(|one| {
+                    format!("{} {}-{}", one.date, one.start.strftime("%H:%M"), one.end.strftime("%H:%M"))
+                })
                 .collect(),
             Err(unfit) => vec![unfit.to_string()],
         }
@@ -154,7 +164,10 @@ mod tests {
     fn a_hold_begins_with_the_present_minute_and_ends_with_a_full_one() {
         let zone = "Europe/Amsterdam";
         assert_eq!(told(zone, "2026-11-25T09:00:00Z", "2026-11-25T09:30:00Z"), ["2026-11-25 10:00-10:30"]);
-        assert_eq!(told(zone, "2026-11-25T09:00:59.9Z", "2026-11-25T09:30:00.1Z"), ["2026-11-25 10:00-10:31"]);
+        assert_eq!(
+            told(zone, "2026-11-25T09:00:59.9Z", "2026-11-25T09:30:00.1Z"),
+            ["2026-11-25 10:00-10:31"]
+        );
         assert_eq!(told(zone, "2026-11-25T09:00:10Z", "2026-11-25T09:00:20Z"), ["2026-11-25 10:00-10:01"]);
         assert_eq!(
             told(zone, "2026-11-25T09:00:10Z", "2026-11-25T09:00:00Z"),
@@ -170,6 +183,9 @@ mod tests {
             ["2026-11-25 23:50-23:59", "2026-11-26 00:00-00:10"]
         );
         assert_eq!(told(zone, "2026-11-25T22:50:00Z", "2026-11-25T23:00:00Z"), ["2026-11-25 23:50-23:59"]);
+        // The last minute of a day cannot be told from its end, and no hours end when they begin.
+        assert_eq!(told(zone, "2026-11-25T22:50:00Z", "2026-11-25T22:59:00Z"), ["2026-11-25 23:50-23:59"]);
+        assert_eq!(told(zone, "2026-11-25T22:59:30Z", "2026-11-25T23:00:00Z"), ["2026-11-25 23:58-23:59"]);
         assert_eq!(
             told("UTC", "2026-11-25T22:00:00Z", "2026-11-27T01:00:00Z"),
             ["2026-11-25 22:00-23:59", "2026-11-26 00:00-23:59", "2026-11-27 00:00-01:00"]
@@ -229,9 +245,12 @@ mod tests {
             let january = jiff::civil::date(year, 1, 1).to_zoned(zone.clone()).unwrap().timestamp();
             let change = zone.following(january).take(nth).last().map_or(january, |change| change.timestamp());
             let from = change - (before * 60 - seconds).seconds();
-            let until = end_after(from, lasts).unwrap();
+            let until = from + lasts.minutes();
             let held = stretches(&zone, from, until);
-            let (first, end) = (minute_of(from), minute_of(until) + i64::from(seconds != 0));
+            let full = minute_of(until) + i64::from(seconds != 0);
+            // What ends at 23:59 is stored until the end of the day.
+            let shown = zone.to_datetime(moment(full).unwrap()).time();
+            let (first, end) = (minute_of(from), full + i64::from(shown == time(23, 59, 0, 0)));
             match held {
                 Ok(held) => {
                     // Looked at from the other side: which minutes of the days around does the clock show as held?

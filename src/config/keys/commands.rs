@@ -24,7 +24,8 @@ const TOTP: SecretKeys = SecretKeys {
     about: "In place of a fixed code the secret of one-time codes (RFC 6238: SHA-1, 6 digits, 30 s), in base32.",
 };
 
-const ACTS: [(&str, CodedAct); 2] = [("unlock", CodedAct::Unlock), ("release", CodedAct::Release)];
+const ACTS: [(&str, CodedAct); 3] =
+    [("unlock", CodedAct::Unlock), ("release", CodedAct::Release), ("hold", CodedAct::Hold)];
 
 pub(super) fn commands(section: &mut Section<'_, '_>) -> Result<Commands, Faulty> {
     let read_only = section
@@ -34,6 +35,12 @@ pub(super) fn commands(section: &mut Section<'_, '_>) -> Result<Commands, Faulty
         section.key("unlock", "Whether doors may be unlocked; a door's own setting wins.").boolean(true);
     let activate = section.key("activate", "Whether scenarios may be started.").boolean(true);
     let release = section.key("release", "Whether scenarios may be ended.").boolean(true);
+    let hold = section
+        .key(
+            "hold",
+            "Whether doors may be held unlocked, locked or at a credential; a door's own setting wins.",
+        )
+        .boolean(false);
     let max_age = section
         .key("max_age", "Commands older than this are refused.")
         .duration(Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_mins(1));
@@ -77,7 +84,18 @@ pub(super) fn commands(section: &mut Section<'_, '_>) -> Result<Commands, Faulty
         );
         return Err(section.refuse_whole(problem));
     }
-    Ok(Commands { read_only, unlock, activate, release, max_age, during_lockdown, code, code_for, restart })
+    Ok(Commands {
+        read_only,
+        unlock,
+        activate,
+        release,
+        hold,
+        max_age,
+        during_lockdown,
+        code,
+        code_for,
+        restart,
+    })
 }
 
 /// Refuses what can only be seen with both parts read.
@@ -96,7 +114,7 @@ pub(super) fn refuse_missing_code(root: &mut Section<'_, '_>, commands: &Command
     {
         let problem = Problem::with_cure(
             "a code is given, and nothing needs it",
-            "name unlock or release in code_for, or remove the code",
+            "name unlock, release or hold in code_for, or remove the code",
         );
         root.refuse(&Spot::File, "commands.code_for", problem);
     }

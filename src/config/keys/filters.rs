@@ -52,8 +52,9 @@ pub(super) fn doors(section: &mut Section<'_, '_>) -> Doors {
                     .flatten()
                     .map(|found| found.value),
                 unlock: door.key("unlock", "In place of commands.unlock.").optional_boolean(),
+                hold: door.key("hold", "In place of commands.hold.").optional_boolean(),
                 code: door
-                    .key("code", "Whether unlocking this door needs the code, in place of commands.code_for.")
+                    .key("code", "Whether unlocking or holding this door needs the code, in place of commands.code_for.")
                     .optional_boolean(),
                 assume_locked: door
                     .key("assume_locked", "In place of doors.assume_locked.")

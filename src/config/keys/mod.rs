@@ -13,7 +13,7 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
-    settings::{Config, Discovery, Format, HomeAssistant, Http, Journal, Log, Poll},
+    settings::{Config, Discovery, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Poll},
 };
 use crate::model::Level;
 
@@ -25,6 +25,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         root.section("home_assistant", "How Home Assistant finds the gateway.", home_assistant);
     let poll = root.section("poll", "How often Verkada is asked.", poll);
     let commands = root.section("commands", "What may be commanded over MQTT.", commands::commands);
+    let holds = root.section("holds", "How doors may be held, where commands.hold allows it.", holds);
     let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
     if let Ok(commands) = &commands {
         commands::refuse_missing_code(root, commands, &doors);
@@ -46,6 +47,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         home_assistant,
         poll,
         commands: commands?,
+        holds: holds?,
         doors,
         scenarios,
         events,
@@ -105,7 +107,37 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
         events: section
             .key("events", "How often access events are read, and so how soon a door used by badge shows.")
             .duration(second(5), second(1)..=minute(10)),
+        calendars: section
+            .key(
+                "calendars",
+                "How often exception calendars are read, where doors may be held, and so how soon a change made \
+                 elsewhere shows.",
+            )
+            .duration(minute(1), second(10)..=Duration::from_hours(1)),
     }
+}
+
+fn holds(section: &mut Section<'_, '_>) -> Result<Holds, Faulty> {
+    let (minute, hour) = (Duration::from_mins, Duration::from_hours);
+    let longest =
+        section.key("longest", "Longer holds are refused.").duration(hour(12), minute(1)..=hour(7 * 24));
+    let usual = section
+        .key("usual", "How long a hold lasts that does not say it; Home Assistant can set it for each door.")
+        .duration(minute(30).min(longest), minute(1)..=hour(7 * 24));
+    let words = [("this_minute", HoldStart::ThisMinute), ("next_minute", HoldStart::NextMinute)];
+    let start = section
+        .key(
+            "start",
+            "With which minute a hold begins. this_minute: at once, by a time that began some seconds ago. next_minute: \
+             with the next full minute, should Verkada not take the present one.",
+        )
+        .choice(&words, HoldStart::ThisMinute);
+    if usual > longest {
+        let problem =
+            Problem::with_cure("usual is longer than longest", "make longest longer, or usual shorter");
+        return Err(section.refuse_whole(problem));
+    }
+    Ok(Holds { longest, usual, start })
 }
 
 /// Reads the part about the HTTP server.

@@ -1,0 +1,560 @@
+//! Holds: what is written into the gateway's own calendars, when, and what is shown meanwhile.
+
+use super::*;
+use jiff::Timestamp;
+use verkada2mqtt::model::{
+    Calendar, Exception, ExceptionMode, Hours, JournalEvent, RecordNumber, Request, Stage,
+};
+
+fn holding() -> Settings {
+    with(|settings| {
+        settings.commands.hold = true;
+        settings.polls.calendars = Some(secs(60));
+    })
+}
+
+fn zoned(bench: &mut Bench) {
+    bench.doors[0].time_zone = Some("Europe/Amsterdam".to_owned());
+}
+
+/// A settled core that may hold doors.
+fn ready() -> Bench {
+    ready_with(holding())
+}
+
+fn ready_with(settings: Settings) -> Bench {
+    Bench::settled_with(settings, zoned)
+}
+
+const NAME: &str = "verkada2mqtt verkada d-1";
+
+fn hold(bench: &mut Bench, payload: &str) {
+    bench.command("door/d-1/hold", payload);
+}
+
+/// A door that is held unlocked for half an hour from the beginning.
+fn held() -> Bench {
+    let mut bench = ready();
+    hold(&mut bench, r#"{"mode":"unlocked","for":30,"id":"h-1"}"#);
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    bench.take_log();
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+    bench
+}
+
+fn shown_hold(bench: &Bench) -> Value {
+    serde_json::from_str(&bench.held("door/d-1/hold").unwrap()).unwrap()
+}
+
+/// What is shown of the lock, and of the hold.
+fn state(bench: &Bench) -> (String, String) {
+    let hold = shown_hold(bench);
+    let mode = hold["mode"].as_str().unwrap_or("unknown").to_owned();
+    (bench.held("door/d-1/state").unwrap(), mode)
+}
+
+fn until(bench: &Bench) -> Option<Timestamp> {
+    shown_hold(bench)["until"].as_str().map(|text| text.parse().unwrap())
+}
+
+/// How the last command ended.
+fn ended(bench: &mut Bench) -> (String, String) {
+    bench.take_log();
+    let result = bench.last_result();
+    let word = |member: &str| result[member].as_str().unwrap_or("-").to_owned();
+    (word("outcome"), word("reason"))
+}
+
+fn end(outcome: &str, reason: &str) -> (String, String) {
+    (outcome.to_owned(), reason.to_owned())
+}
+
+fn open_writes(bench: &Bench) -> Vec<String> {
+    bench.open.iter().map(|call| call_line(&call.request)).collect()
+}
+
+#[test]
+fn a_hold_is_stored_to_the_minute_and_ends_to_the_second() {
+    let mut bench = ready();
+    assert_eq!(state(&bench), ("None".to_owned(), "schedule".to_owned()));
+    bench.run(secs(20));
+    hold(&mut bench, r#"{"mode":"unlocked","for":30}"#);
+    bench.expect(&[
+        "!door/d-1/result hold accepted -",
+        ">create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31",
+    ]);
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    let log = bench.take_log();
+    assert!(log.contains(&"!door/d-1/result hold done -".to_owned()), "{log:?}");
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+    let ends = later(bench.now, secs(30 * 60)).utc;
+    assert_eq!(until(&bench), Some(ends));
+    bench.run(secs(30 * 60 - 1));
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+    bench.run(secs(2));
+    assert_eq!(open_writes(&bench), ["delete cal-1 ex-2"], "the vendor would end it 40 s later");
+    bench.carry_out("delete cal-1 ex-2");
+    bench.take_log();
+    assert_eq!(state(&bench), ("None".to_owned(), "schedule".to_owned()));
+    assert_eq!(bench.shelf.calendars[0].exceptions, []);
+}
+
+#[test]
+fn a_hold_is_extended_in_place_and_ended_early() {
+    let mut bench = held();
+    bench.run(secs(600));
+    bench.take_log();
+    hold(&mut bench, r#"{"mode":"unlocked","until":"2026-11-25T23:30:00Z"}"#);
+    let write = "write cal-1: unlocked 2026-11-25 13:10-23:59, unlocked 2026-11-26 00:00-00:30";
+    bench.carry_out(write);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    let ids: Vec<_> =
+        bench.shelf.calendars[0].exceptions.iter().map(|e| e.id.clone().unwrap().to_string()).collect();
+    assert_eq!(ids, ["ex-2", "ex-3"], "the first one goes on, so that the door does not lock in between");
+    for payload in ["END", "SCHEDULE", r#"{"mode":"schedule","id":"x"}"#] {
+        assert!(state(&bench).1 == "unlocked", "{payload}");
+        hold(&mut bench, payload);
+        bench.carry_out("delete cal-1 ex-2");
+        bench.carry_out("delete cal-1 ex-3");
+        assert_eq!(ended(&mut bench), end("done", "-"), "{payload}");
+        assert_eq!(bench.last_result()["action"], "lock", "it keeps people out");
+        assert_eq!(state(&bench), ("None".to_owned(), "schedule".to_owned()));
+        // Again for the next word.
+        let shelf = bench.shelf.clone();
+        bench = held();
+        hold(&mut bench, r#"{"mode":"unlocked","until":"2026-11-25T23:30:00Z"}"#);
+        let write = "write cal-1: unlocked 2026-11-25 13:00-23:59, unlocked 2026-11-26 00:00-00:30";
+        bench.carry_out(write);
+        bench.take_log();
+        drop(shelf);
+    }
+}
+
+#[test]
+fn lock_ends_a_hold_of_ours_and_nothing_else() {
+    let mut bench = held();
+    bench.command("door/d-1", "LOCK");
+    bench.carry_out("delete cal-1 ex-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    bench.command("door/d-1", "LOCK");
+    assert_eq!(ended(&mut bench), end("refused", "unsupported"));
+    // What ends a hold that keeps people out lets them in.
+    hold(&mut bench, "LOCKED");
+    assert_eq!(bench.last_result()["action"], "lock");
+    bench.carry_out("write cal-1: locked 2026-11-25 13:00-13:31");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(state(&bench), ("LOCKED".to_owned(), "locked".to_owned()));
+    bench.command("door/d-1", "LOCK");
+    assert_eq!(ended(&mut bench), end("refused", "unsupported"));
+    hold(&mut bench, "END");
+    assert_eq!(bench.last_result()["action"], "hold");
+    bench.carry_out("delete cal-1 ex-3");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(state(&bench), ("None".to_owned(), "schedule".to_owned()));
+}
+
+#[test]
+fn a_hold_of_unknown_fate_is_looked_for_and_never_written_again() {
+    let create = "create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31";
+    for done in [true, false] {
+        let mut bench = ready();
+        hold(&mut bench, r#"{"mode":"unlocked","for":30}"#);
+        if done {
+            let request = bench.open[0].request.clone();
+            bench.shelf.carry_out(&request).unwrap();
+        }
+        bench.answer(create, Err(Fault::Unclear(trace())));
+        bench.run(secs(20));
+        let expected = if done { end("done", "-") } else { end("unknown", "no_proof") };
+        assert_eq!(ended(&mut bench), expected);
+        assert_eq!(open_writes(&bench), Vec::<String>::new());
+        let shown = if done { "unlocked" } else { "schedule" };
+        assert_eq!(state(&bench).1, shown);
+        // What shows up later is shown as well.
+        if !done {
+            bench.shelf.carry_out(&Request::CreateCalendar(content(&["unlocked"]))).unwrap();
+            bench.run(secs(60));
+            assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+            bench.take_log();
+        }
+    }
+}
+
+fn content(modes: &[&str]) -> verkada2mqtt::model::CalendarContent {
+    let one = |word: &&str| Exception {
+        id: None,
+        date: "2026-11-25".parse().unwrap(),
+        hours: Hours::Between("13:00".parse().unwrap(), "18:00".parse().unwrap()),
+        mode: ExceptionMode::Known(verkada2mqtt::model::DoorMode::of_vendor_word(word).unwrap()),
+        first_person_in: None,
+        double_badge: None,
+        recurrence: None,
+    };
+    verkada2mqtt::model::CalendarContent {
+        name: NAME.to_owned(),
+        doors: vec!["d-1".parse().unwrap()],
+        exceptions: modes.iter().map(one).collect(),
+    }
+}
+
+#[test]
+fn what_ends_an_unlocked_hold_is_repeated_until_a_list_shows_it() {
+    let mut bench = held();
+    hold(&mut bench, "END");
+    for _ in 0..3 {
+        bench.answer("delete cal-1 ex-2", Err(Fault::Unclear(trace())));
+        bench.run(secs(4));
+    }
+    let request = bench.open[0].request.clone();
+    bench.shelf.carry_out(&request).unwrap();
+    bench.answer("delete cal-1 ex-2", Err(Fault::Unclear(trace())));
+    bench.run(secs(4));
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(state(&bench).1, "schedule");
+}
+
+#[test]
+fn an_end_that_does_not_come_is_told_loudly() {
+    let mut bench = held();
+    let (lines, _guard) = log::Lines::listen();
+    hold(&mut bench, "END");
+    for _ in 0..40 {
+        if !bench.open.is_empty() {
+            bench.answer("delete cal-1 ex-2", Err(Fault::Unclear(trace())));
+        }
+        bench.run(secs(4));
+    }
+    let lines = lines.take();
+    assert_eq!(ended(&mut bench), end("failed", "not_confirmed"));
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+    assert!(
+        lines.iter().any(|line| line.contains("ERROR") && line.contains("may stay unlocked")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn a_write_that_was_not_sent_is_tried_again_while_it_is_young() {
+    let create = "create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31";
+    let mut bench = ready();
+    hold(&mut bench, "UNLOCKED");
+    bench.answer(create, Err(Fault::NotSent(trace())));
+    bench.run(secs(2));
+    bench.carry_out(create);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    let mut bench = ready();
+    hold(&mut bench, "UNLOCKED");
+    while !bench.open.is_empty() {
+        bench.answer(create, Err(Fault::NotSent(trace())));
+        bench.run(secs(2));
+    }
+    assert_eq!(ended(&mut bench), end("expired", "unreachable"));
+}
+
+#[test]
+fn holds_are_off_by_default_and_pass_the_gate_like_every_opening_command() {
+    let mut bench = Bench::settled_with(settings(Style::Device), zoned);
+    hold(&mut bench, "UNLOCKED");
+    assert_eq!(ended(&mut bench), end("refused", "not_allowed"));
+    assert_eq!(bench.held("door/d-1/hold"), None);
+    bench.command("door/d-1", "LOCK");
+    assert_eq!(ended(&mut bench), end("refused", "unsupported"));
+
+    let mut bench = ready();
+    for (payload, reason) in [
+        ("OPEN", "malformed"),
+        (r#"{"mode":"unlocked","for":0}"#, "malformed"),
+        (r#"{"mode":"unlocked","for":-5}"#, "malformed"),
+        (r#"{"mode":"unlocked","for":"soon"}"#, "malformed"),
+        (r#"{"mode":"unlocked","for":5,"until":"2026-11-25T13:00:00Z"}"#, "malformed"),
+        (r#"{"mode":"schedule","for":5}"#, "malformed"),
+        (r#"{"mode":"unlocked","for":721}"#, "not_allowed"),
+        (r#"{"mode":"unlocked","for":"13h"}"#, "not_allowed"),
+        (r#"{"mode":"unlocked","until":"2026-11-25T11:59:00Z"}"#, "too_old"),
+        (r#"{"mode":"unlocked","issued_at":"2026-11-25T11:59:00Z"}"#, "too_old"),
+        (r#"{"mode":"unlocked","issued_at":"2026-11-25T12:59:00Z"}"#, "clock_skew"),
+    ] {
+        hold(&mut bench, payload);
+        assert_eq!(ended(&mut bench).1, reason, "{payload}: {}", bench.last_result());
+    }
+    bench.command_with("door/d-1/hold", "UNLOCKED", |message| message.retain = true);
+    assert_eq!(ended(&mut bench), end("refused", "retained"));
+    bench.command_with("door/d-1/hold", "UNLOCKED", |message| message.echo_sent_at = None);
+    assert_eq!(ended(&mut bench), end("refused", "link_stale"));
+    bench.command("door/d-9/hold", "UNLOCKED");
+    assert_eq!(ended(&mut bench), end("refused", "unknown_target"));
+    hold(&mut bench, r#"{"mode":"unlocked","id":"h-1"}"#);
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    hold(&mut bench, r#"{"mode":"unlocked","id":"h-1"}"#);
+    assert_eq!(ended(&mut bench), end("merged", "duplicate"));
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn a_lockdown_forbids_holds_that_open_and_ends_those_of_ours() {
+    let mut bench = ready();
+    active(&mut bench, true);
+    bench.run(secs(6));
+    for mode in ["UNLOCKED", "CARD_AND_CODE", "CREDENTIAL"] {
+        hold(&mut bench, mode);
+        assert_eq!(ended(&mut bench), end("refused", "lockdown_active"), "{mode}");
+    }
+    hold(&mut bench, "LOCKED");
+    bench.carry_out("create [verkada2mqtt verkada d-1]: locked 2026-11-25 13:00-13:31");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+
+    let mut bench = held();
+    bench.command("scenario/s-1", "ON");
+    let log = bench.take_log();
+    let place =
+        |line: &str| log.iter().position(|known| known == line).unwrap_or_else(|| panic!("{line}: {log:?}"));
+    assert!(place(">activate s-1") < place(">delete cal-1 ex-2"), "the lockdown goes first: {log:?}");
+    bench.carry_out("delete cal-1 ex-2");
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    active(&mut bench, true);
+    bench.run(secs(3));
+    bench.take_log();
+    assert_eq!(state(&bench), ("LOCKED".to_owned(), "schedule".to_owned()));
+    assert_eq!(bench.shelf.calendars[0].exceptions, [], "it must not come back with the release");
+}
+
+#[test]
+fn a_hold_that_waits_or_is_under_way_gives_way_to_a_lockdown() {
+    // It waits for the disk.
+    let mut bench = ready();
+    bench.journals = false;
+    hold(&mut bench, "UNLOCKED");
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+    bench.command("scenario/s-1", "ON");
+    let log = bench.take_log();
+    assert!(log.contains(&"!door/d-1/result hold expired superseded".to_owned()), "{log:?}");
+    bench.journals = true;
+    bench.run(secs(1));
+    assert_eq!(open_writes(&bench), ["activate s-1"]);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    active(&mut bench, true);
+    bench.run(secs(3));
+    bench.take_log();
+
+    // It is under way: what may have come of it is taken back.
+    let mut bench = ready();
+    hold(&mut bench, "UNLOCKED");
+    bench.command("scenario/s-1", "ON");
+    let log = bench.take_log();
+    assert!(log.contains(&"!door/d-1/result hold unknown superseded".to_owned()), "{log:?}");
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    active(&mut bench, true);
+    bench.run(secs(2));
+    bench.carry_out("delete cal-1 ex-2");
+    bench.run(secs(2));
+    bench.take_log();
+    assert_eq!(bench.shelf.calendars[0].exceptions, []);
+}
+
+#[test]
+fn nothing_is_held_open_before_it_is_written_down_and_ending_waits_for_no_disk() {
+    let mut bench = ready();
+    bench.journals = false;
+    hold(&mut bench, "UNLOCKED");
+    bench.run(secs(5));
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+    assert!(bench.records.iter().any(|record| record.stage == Stage::Sending));
+    bench.journals = true;
+    let number = RecordNumber(u64::try_from(bench.records.len()).unwrap());
+    bench.input(Input::Journal(JournalEvent::Written { number, head: String::new() }));
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    bench.input(Input::Journal(JournalEvent::Broken("no space".to_owned())));
+    hold(&mut bench, "CREDENTIAL");
+    assert_eq!(ended(&mut bench), end("refused", "journal_unavailable"));
+    hold(&mut bench, "END");
+    bench.carry_out("delete cal-1 ex-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+}
+
+#[test]
+fn calendars_of_others_are_never_written() {
+    let mut bench = ready();
+    let foreign = |id: &str, name: Option<&str>| Calendar {
+        id: id.parse().unwrap(),
+        name: name.map(str::to_owned),
+        doors: vec!["d-1".parse().unwrap()],
+        exceptions: content(&["unlocked"])
+            .exceptions
+            .into_iter()
+            .map(|exception| Exception { id: Some("ex-9".parse().unwrap()), ..exception })
+            .collect(),
+        updated_at: None,
+        skipped: Vec::new(),
+    };
+    let names = [
+        None,
+        Some("Holidays"),
+        Some("verkada2mqtt other d-1"),
+        Some("verkada2mqtt verkada d-1 "),
+        Some("Verkada2mqtt verkada d-1"),
+    ];
+    let others: Vec<Calendar> =
+        names.iter().enumerate().map(|(n, name)| foreign(&format!("foreign-{n}"), *name)).collect();
+    bench.shelf.calendars.clone_from(&others);
+    bench.run(secs(61));
+    assert_eq!(state(&bench), ("None".to_owned(), "schedule".to_owned()), "it is no hold of ours");
+    hold(&mut bench, "UNLOCKED");
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:01-13:32");
+    hold(&mut bench, "END");
+    bench.carry_out("delete cal-1 ex-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(bench.shelf.calendars[..5], others);
+}
+
+#[test]
+fn two_calendars_of_ours_are_brought_to_one_and_what_is_over_is_removed() {
+    let mut bench = ready();
+    bench.shelf.carry_out(&Request::CreateCalendar(content(&["locked"]))).unwrap();
+    bench.shelf.carry_out(&Request::CreateCalendar(content(&["unlocked"]))).unwrap();
+    hold(&mut bench, r#"{"mode":"unlocked","for":60}"#);
+    bench.carry_out("write cal-1: unlocked 2026-11-25 13:00-14:01");
+    bench.carry_out("delete cal-3 ex-4");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    // The gateway was away when it ended.
+    let mut settings = holding();
+    settings.announcer.stamp_commands = true;
+    bench.restart(settings, secs(3 * 3600));
+    bench.join();
+    bench.take_log();
+    assert_eq!(open_writes(&bench), ["delete cal-1 ex-2"]);
+    bench.carry_out("delete cal-1 ex-2");
+    bench.take_log();
+    assert_eq!(state(&bench).1, "schedule");
+}
+
+#[test]
+fn after_a_restart_a_hold_is_known_again_and_ends_when_it_should() {
+    let mut bench = ready();
+    bench.run(secs(20));
+    hold(&mut bench, r#"{"mode":"unlocked","for":30}"#);
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    bench.take_log();
+    let ends = until(&bench).unwrap();
+    bench.restart(holding(), secs(600));
+    bench.link(UP);
+    bench.link(LinkEvent::Proven);
+    bench.run(secs(1));
+    bench.take_log();
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+    assert_eq!(until(&bench), Some(ends));
+    bench.command("door/d-1", "LOCK");
+    bench.carry_out("delete cal-1 ex-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+}
+
+#[test]
+fn what_a_crash_left_is_never_written_again_where_it_opens_and_is_ended_where_it_secures() {
+    let mut bench = ready();
+    hold(&mut bench, "UNLOCKED");
+    bench.books_balance = false;
+    bench.take_log();
+    bench.restart_with_journal(holding(), secs(10));
+    bench.books_balance = false;
+    bench.join();
+    let log = bench.take_log();
+    assert!(log.contains(&"!door/d-1/result hold unknown no_proof".to_owned()), "{log:?}");
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+
+    let mut bench = held();
+    hold(&mut bench, "END");
+    bench.books_balance = false;
+    bench.take_log();
+    bench.restart_with_journal(holding(), secs(10));
+    bench.books_balance = false;
+    bench.join();
+    let log = bench.take_log();
+    assert!(log.contains(&"!door/d-1/result lock unknown no_proof".to_owned()), "{log:?}");
+    assert_eq!(open_writes(&bench), ["delete cal-1 ex-2"], "whoever asked for it gets it");
+    bench.carry_out("delete cal-1 ex-2");
+    bench.take_log();
+}
+
+#[test]
+fn what_contradicts_a_hold_makes_the_door_unknown() {
+    let mut bench = held();
+    bench.run(secs(10));
+    bench.events.push(event("e-1", EventKind::Locked, "d-1", bench.now.utc));
+    bench.run(secs(10));
+    assert_eq!(state(&bench), ("None".to_owned(), "unlocked".to_owned()));
+    let mut other = held();
+    active(&mut other, true);
+    other.run(secs(10));
+    assert_eq!(
+        state(&other),
+        ("None".to_owned(), "unlocked".to_owned()),
+        "which of the two wins is not documented"
+    );
+    for bench in [&mut bench, &mut other] {
+        bench.take_log();
+    }
+}
+
+#[test]
+#[expect(clippy::wildcard_enum_match_arm, reason = "nothing but lists is asked for")]
+fn a_key_without_the_permission_is_told_and_spoils_nothing_else() {
+    let mut bench = ready();
+    bench.auto = false;
+    bench.run(secs(61));
+    let refuse = |bench: &mut Bench| {
+        let (doors, scenarios) = (bench.doors.clone(), bench.scenarios.clone());
+        for call in std::mem::take(&mut bench.open) {
+            let result = match call.request {
+                Request::ListCalendars => Err(Fault::Unauthorized(trace())),
+                Request::ListDoors => Ok(Answer::Doors(inventory(doors.clone()))),
+                Request::ListScenarios => Ok(Answer::Scenarios(inventory(scenarios.clone()))),
+                Request::ReadEvents { .. } => {
+                    Ok(Answer::Events(EventPage { events: Vec::new(), skipped: Vec::new(), next: None }))
+                }
+                other => panic!("nobody asked for {other:?}"),
+            };
+            bench.reply(call.id, result);
+        }
+    };
+    refuse(&mut bench);
+    for _ in 0..30 {
+        bench.run(secs(5));
+        refuse(&mut bench);
+    }
+    assert_eq!(bench.held("bridge/api/availability").unwrap(), "online");
+    assert_eq!(bench.held("door/d-1/availability").unwrap(), "online");
+    assert!(bench.held("bridge/problem").unwrap().contains("lacks a permission"));
+    assert_eq!(state(&bench).1, "unknown");
+    hold(&mut bench, "UNLOCKED");
+    bench.run(secs(1));
+    refuse(&mut bench);
+    assert_eq!(ended(&mut bench), end("failed", "unauthorized"));
+}
+
+#[test]
+fn the_minutes_of_a_hold_are_kept_for_each_door() {
+    let mut bench = ready();
+    assert_eq!(bench.held("door/d-1/hold_minutes").unwrap(), "30");
+    for (payload, expected) in
+        [("45", "45"), ("45.0", "45"), ("0", "45"), ("721", "45"), ("x", "45"), ("720", "720"), ("5", "5")]
+    {
+        let message = bench.message("verkada/door/d-1/hold_minutes/set", payload);
+        bench.link(LinkEvent::Message(message));
+        assert_eq!(bench.held("door/d-1/hold_minutes").unwrap(), expected, "{payload}");
+    }
+    bench.take_log();
+    bench.restart(holding(), secs(10));
+    bench.join();
+    assert_eq!(bench.held("door/d-1/hold_minutes").unwrap(), "5");
+    hold(&mut bench, "Card and code");
+    bench.take_log();
+    bench.carry_out("create [verkada2mqtt verkada d-1]: card_and_code 2026-11-25 13:00-13:06");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    bench.restart(settings(Style::Device), secs(10));
+    bench.join();
+    bench.take_log();
+    assert!(!bench.retained().contains_key("verkada/door/d-1/hold"), "holds are not allowed any more");
+    assert!(!bench.retained().contains_key("verkada/door/d-1/hold_minutes"));
+}
