@@ -301,7 +301,7 @@ fn opens(content: &CalendarContent) -> bool {
 fn no_history_of_holds_touches_what_is_not_ours_or_opens_twice() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("HISTORIES").unwrap_or(200),
+        None => 0..number("HISTORIES").unwrap_or(100),
     };
     let mut writes = 0;
     for seed in seeds {
