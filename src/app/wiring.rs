@@ -45,7 +45,13 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
                 config::DuringLockdown::Code => bridge::DuringLockdown::Code,
                 config::DuringLockdown::Allow => bridge::DuringLockdown::Allow,
             },
+            unlock_as: match config.commands.unlock_as {
+                config::UnlockAs::Off => bridge::UnlockAs::Off,
+                config::UnlockAs::Allowed => bridge::UnlockAs::Allowed,
+                config::UnlockAs::Required => bridge::UnlockAs::Required,
+            },
         },
+        users: config.commands.users.clone(),
         code: config.commands.code.as_ref().map(|code| bridge::CodeSettings {
             secret: match code {
                 config::Code::Pin(pin) => bridge::CodeSecret::Pin(pin.clone()),

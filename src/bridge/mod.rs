@@ -87,7 +87,7 @@ pub use self::{
     report::{Books, Ending},
     settings::{
         Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, Polls, Selection,
-        Settings,
+        Settings, UnlockAs,
     },
 };
 use crate::{

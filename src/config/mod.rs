@@ -27,7 +27,8 @@ pub use report::{Fault, Place, Report};
 pub use schema::schema;
 pub use settings::{
     ClientCertificate, Code, CodedAct, Commands, Config, Discovery, DoorSettings, Doors, DuringLockdown,
-    Events, Format, HomeAssistant, Http, Journal, Log, Mqtt, Poll, Region, Scenarios, Tls, Verkada, Webhook,
+    Events, Format, HomeAssistant, Http, Journal, Log, Mqtt, Poll, Region, Scenarios, Tls, UnlockAs, Verkada,
+    Webhook,
 };
 
 use document::Value;

@@ -12,7 +12,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 use verkada2mqtt::{
-    bridge::{Birth, Bridge, CommandSettings, DuringLockdown, Input, Memory, Polls, Selection, Settings},
+    bridge::{
+        Birth, Bridge, CommandSettings, DuringLockdown, Input, Memory, Polls, Selection, Settings, UnlockAs,
+    },
     hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
         AccessEvent, Action, Answer, Call, CallId, Controller, Door, EventKind, EventPage, Fault, Inventory,
@@ -63,7 +65,9 @@ pub(crate) fn settings(style: Style) -> Settings {
             release: true,
             max_age: secs(10),
             during_lockdown: DuringLockdown::Refuse,
+            unlock_as: UnlockAs::Off,
         },
+        users: BTreeMap::new(),
         code: None,
         doors: Selection::default(),
         door_settings: BTreeMap::new(),
@@ -132,13 +136,13 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::ListScenarios => "scenarios".to_owned(),
         Request::ReadEvents { .. } => "events".to_owned(),
         Request::Unlock { door } => format!("unlock {door}"),
+        Request::UnlockAs { door, user } => format!("unlock {door} as {}", user.name()),
         Request::Activate { scenario } => format!("activate {scenario}"),
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
         Request::ListCalendars
         | Request::ListAccessLevels
         | Request::ListAccessGroups
-        | Request::UnlockAs { .. }
         | Request::CreateCalendar(_)
         | Request::WriteCalendar { .. }
         | Request::DeleteException { .. } => panic!("the core does not ask this: {request:?}"),
