@@ -35,6 +35,8 @@ mod staleness;
 mod truth;
 #[path = "bridge/unavailable.rs"]
 mod unavailable;
+#[path = "bridge/unlock_as.rs"]
+mod unlock_as;
 #[path = "bridge/webhooks.rs"]
 mod webhooks;
 

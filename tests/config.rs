@@ -387,7 +387,8 @@ fn file_keys(value: &serde_yaml::Value, path: &str, keys: &mut BTreeSet<String>)
         return;
     };
     for (key, value) in map {
-        let key = if path == "doors.settings" { "*" } else { key.as_str().unwrap() };
+        let key =
+            if ["doors.settings", "commands.users"].contains(&path) { "*" } else { key.as_str().unwrap() };
         file_keys(value, &if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }, keys);
     }
 }

@@ -63,5 +63,8 @@ mod start;
 #[path = "daemon/trouble.rs"]
 mod trouble;
 #[cfg(test)]
+#[path = "daemon/unlock_as.rs"]
+mod unlock_as;
+#[cfg(test)]
 #[path = "daemon/webhooks.rs"]
 mod webhooks;

@@ -381,6 +381,7 @@ fn class(result: &Result<Answer, Fault>) -> &'static str {
         Err(Fault::NotSent(_)) => "not sent",
         Err(Fault::Unauthorized(_)) => "unauthorized",
         Err(Fault::Forbidden(_)) => "forbidden",
+        Err(Fault::NoAccess(_)) => "no access",
         Err(Fault::NotFound(_)) => "not found",
         Err(Fault::Rejected(_)) => "rejected",
         Err(Fault::RateLimited { .. }) => "rate limited",

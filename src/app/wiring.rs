@@ -36,19 +36,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             events: config.poll.events,
             calendars: config.holds_any_door().then_some(config.poll.calendars),
         },
-        commands: bridge::CommandSettings {
-            read_only: config.commands.read_only,
-            unlock: config.commands.unlock,
-            activate: config.commands.activate,
-            release: config.commands.release,
-            hold: config.commands.hold,
-            max_age: config.commands.max_age,
-            during_lockdown: match config.commands.during_lockdown {
-                config::DuringLockdown::Refuse => bridge::DuringLockdown::Refuse,
-                config::DuringLockdown::Code => bridge::DuringLockdown::Code,
-                config::DuringLockdown::Allow => bridge::DuringLockdown::Allow,
-            },
-        },
+        commands: command_settings(&config.commands),
         holds: bridge::HoldSettings {
             longest: config.holds.longest,
             usual: config.holds.usual,
@@ -57,6 +45,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
                 config::HoldStart::NextMinute => bridge::HoldStart::NextMinute,
             },
         },
+        users: config.commands.users.clone(),
         code: config.commands.code.as_ref().map(|code| bridge::CodeSettings {
             secret: match code {
                 config::Code::Pin(pin) => bridge::CodeSecret::Pin(pin.clone()),
@@ -85,6 +74,28 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
         },
         key_expires: config.verkada.api_key_expires,
         log_level: config.log.level,
+    }
+}
+
+/// What commands may do.
+fn command_settings(commands: &config::Commands) -> bridge::CommandSettings {
+    bridge::CommandSettings {
+        read_only: commands.read_only,
+        unlock: commands.unlock,
+        activate: commands.activate,
+        release: commands.release,
+        hold: commands.hold,
+        max_age: commands.max_age,
+        during_lockdown: match commands.during_lockdown {
+            config::DuringLockdown::Refuse => bridge::DuringLockdown::Refuse,
+            config::DuringLockdown::Code => bridge::DuringLockdown::Code,
+            config::DuringLockdown::Allow => bridge::DuringLockdown::Allow,
+        },
+        unlock_as: match commands.unlock_as {
+            config::UnlockAs::Off => bridge::UnlockAs::Off,
+            config::UnlockAs::Allowed => bridge::UnlockAs::Allowed,
+            config::UnlockAs::Required => bridge::UnlockAs::Required,
+        },
     }
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     hass::payload::Verb,
-    model::{Intent, Now, Outcome, PastCommand, Reason, Stage, Target},
+    model::{Intent, Now, Outcome, PastCommand, Reason, Stage, Target, User},
 };
 
 /// How long an id is remembered.
@@ -38,10 +38,35 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A command that was seen before under the same id.
 #[derive(Debug, Clone)]
 struct Known {
-    intent: Intent,
-    target: Target,
+    matter: Matter,
     at: Instant,
     told: Told,
+}
+
+/// What a command asks for, of what, and in whose name.
+#[derive(Debug, Clone)]
+pub(super) struct Matter {
+    intent: Intent,
+    target: Target,
+    whose: Whose,
+}
+
+/// In whose name a command was to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Whose {
+    /// In nobody's.
+    Nobody,
+    /// In that of a user; boxed, since there may be many commands and most are in nobody's name.
+    User(Box<User>),
+    /// It is of an earlier run, and not known any more.
+    Unknown,
+}
+
+impl Matter {
+    pub(super) fn of(intent: impl Into<Intent>, origin: &Origin) -> Self {
+        let whose = origin.user.as_ref().map_or(Whose::Nobody, |user| Whose::User(Box::new(user.clone())));
+        Self { intent: intent.into(), target: origin.target.clone(), whose }
+    }
 }
 
 /// The last thing that was reported of a command.
@@ -69,10 +94,10 @@ impl Known {
             Told::InFull(report) => Some((**report).clone()),
             Told::InShort(short) => {
                 let origin = Origin {
-                    verb: Some(Verb::from(self.intent)),
+                    verb: Some(Verb::from(self.matter.intent)),
                     passed: true,
                     id: Some(id.to_owned()),
-                    ..Origin::of_nobody(self.target.clone(), short.received_at)
+                    ..Origin::of_nobody(self.matter.target.clone(), short.received_at)
                 };
                 Some(Report {
                     stage: Stage::Ended,
@@ -117,38 +142,36 @@ pub(super) enum Repeat {
     /// The id is new.
     New,
     /// The same command again: what was reported of it last.
-    Same(Option<Report>),
+    Same(Option<Box<Report>>),
     /// Another command under the same id.
     Conflict(Refusal),
 }
 
 impl Ids {
     /// Looks an id up.
-    pub(super) fn check(&mut self, id: &str, intent: impl Into<Intent>, target: &Target, now: Now) -> Repeat {
+    pub(super) fn check(&mut self, id: &str, matter: &Matter, now: Now) -> Repeat {
         self.forget(now.mono);
-        let intent = intent.into();
-        match self.known.get(id) {
-            None => Repeat::New,
-            Some(known) if known.intent == intent && known.target == *target => {
-                Repeat::Same(known.report(id))
-            }
-            Some(known) => {
-                let text = format!(
-                    "the id was used before to {} {}; every command needs an id of its own",
-                    known.intent,
-                    known.target.path()
-                );
-                Repeat::Conflict(Refusal::refused(Reason::IdConflict, text))
-            }
-        }
+        let Some(known) = self.known.get(id) else { return Repeat::New };
+        let Matter { intent, target, whose } = &known.matter;
+        let text = if *intent != matter.intent || *target != matter.target {
+            let path = target.path();
+            format!("the id was used before to {intent} {path}; every command needs an id of its own")
+        } else if *whose != Whose::Unknown && *whose != matter.whose {
+            "the id was used before to unlock the door for another person or without one; every command needs an id of \
+             its own"
+                .to_owned()
+        } else {
+            return Repeat::Same(known.report(id).map(Box::new));
+        };
+        Repeat::Conflict(Refusal::refused(Reason::IdConflict, text))
     }
 
     /// Remembers the id of a command that was admitted.
-    pub(super) fn remember(&mut self, id: &str, intent: impl Into<Intent>, target: &Target, now: Now) {
-        let (id, intent): (Arc<str>, Intent) = (id.into(), intent.into());
-        let known = Known { intent, target: target.clone(), at: now.mono, told: Told::Nothing };
-        self.known.insert(Arc::clone(&id), known);
-        let order = if intent.judged_as().opens() { &mut self.opening } else { &mut self.securing };
+    pub(super) fn remember(&mut self, id: &str, matter: Matter, now: Now) {
+        let id: Arc<str> = id.into();
+        let opens = matter.intent.judged_as().opens();
+        self.known.insert(Arc::clone(&id), Known { matter, at: now.mono, told: Told::Nothing });
+        let order = if opens { &mut self.opening } else { &mut self.securing };
         order.push_back((now.mono, id));
         self.forget(now.mono);
     }
@@ -158,7 +181,9 @@ impl Ids {
         let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
         // On a machine that started after the command was admitted it counts as younger, and is remembered for longer.
         let mono = now.mono.checked_sub(age).unwrap_or(now.mono);
-        self.remember(&command.id, command.action, &command.target, Now { mono, ..now });
+        let now = Now { mono, ..now };
+        let (intent, target) = (command.action.into(), command.target.clone());
+        self.remember(&command.id, Matter { intent, target, whose: Whose::Unknown }, now);
     }
 
     /// Remembers what was reported of a command.
@@ -253,8 +278,12 @@ mod tests {
         Target::Scenario("s-1".parse::<ScenarioId>().unwrap())
     }
 
+    fn matter(action: Action, target: Target) -> Matter {
+        Matter { intent: action.into(), target, whose: Whose::Nobody }
+    }
+
     fn is_known(ids: &mut Ids, id: &str, action: Action, target: &Target, now: Now) -> bool {
-        !matches!(ids.check(id, action, target, now), Repeat::New)
+        !matches!(ids.check(id, &matter(action, target.clone()), now), Repeat::New)
     }
 
     #[test]
@@ -266,11 +295,12 @@ mod tests {
         let every = DAY * 1_000 / count;
         let mut ids = Ids::default();
         for number in 0..count {
-            ids.remember(&number.to_string(), Action::Unlock, &door(), now_at(start, number * every));
+            let now = now_at(start, number * every);
+            ids.remember(&number.to_string(), matter(Action::Unlock, door()), now);
         }
         for number in 0..20_000 {
             let now = now_at(start, (count - 1) * every);
-            ids.remember(&format!("s-{number}"), Action::Activate, &scenario(), now);
+            ids.remember(&format!("s-{number}"), matter(Action::Activate, scenario()), now);
         }
         let now = now_at(start, DAY * 1_000 - 1);
         assert!(is_known(&mut ids, "0", Action::Unlock, &door(), now));
@@ -287,7 +317,7 @@ mod tests {
         let mut ids = Ids::default();
         for number in 0..=MAX_IN_FULL {
             let id = number.to_string();
-            ids.remember(&id, Action::Unlock, &door(), now);
+            ids.remember(&id, matter(Action::Unlock, door()), now);
             let origin = Origin {
                 verb: Some(Verb::Unlock),
                 passed: true,
@@ -298,8 +328,8 @@ mod tests {
             let reason = Some(Reason::NoProof);
             ids.note(&Report::end(&origin, Outcome::Unknown, reason, "a sentence".to_owned(), now.utc));
         }
-        let mut report = |id: &str| match ids.check(id, Action::Unlock, &door(), now) {
-            Repeat::Same(Some(report)) => report,
+        let mut report = |id: &str| match ids.check(id, &matter(Action::Unlock, door()), now) {
+            Repeat::Same(Some(report)) => *report,
             Repeat::New | Repeat::Same(None) | Repeat::Conflict(_) => panic!("{id}"),
         };
         let (first, second) = (report("0"), report("1"));

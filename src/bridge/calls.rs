@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{
     AccessEvent, Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push,
-    RecordNumber, Reply, Request, ScenarioId, Stage, Trace,
+    RecordNumber, Reply, Request, ScenarioId, Stage, Trace, User,
 };
 
 /// How long a read may wait before it is sent.
@@ -58,9 +58,13 @@ impl Bridge {
     pub(super) fn next_unlock_call(&mut self, now: Now) -> Option<Call> {
         let door = self.commands.next_door(now)?.clone();
         let id = self.reserve(Lane::Unlock, now)?;
+        let user = self.commands.user_of(&door).cloned();
         let send_before = self.commands.start_unlock(&door, id)?;
         self.calls.insert(id, Pending::Unlock(door.clone()));
-        let request = Request::Unlock { door };
+        let request = match user {
+            Some(user) => Request::UnlockAs { door, user },
+            None => Request::Unlock { door },
+        };
         Some(Call { id, request, send_before, opening: Some(self.opening) })
     }
 
@@ -98,7 +102,13 @@ impl Bridge {
 
     pub(super) fn record_intent(&mut self, origin: &Origin, now: Now) -> RecordNumber {
         let text = "a request to the vendor may be written from now on";
-        let draft = Draft { stage: Stage::Sending, origin, outcome: None, reason: None, text };
+        // The vendor's log will name this person, and whoever compares the two needs to know which.
+        let text = match &origin.user {
+            None => text.to_owned(),
+            Some(User::Id(id)) => format!("{text}, in the name of user {id}"),
+            Some(User::External(id)) => format!("{text}, in the name of the user with external id {id:?}"),
+        };
+        let draft = Draft { stage: Stage::Sending, origin, outcome: None, reason: None, text: &text };
         self.records.add(&draft, now.utc)
     }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     model::{
         Action, CallId, DoorId, Fault, Lane, Now, Outcome, Reason, RecordNumber, ScenarioId, ScenarioState,
-        Target, Unlocked,
+        Target, Unlocked, User,
     },
     rng::Rng,
 };
@@ -208,6 +208,15 @@ pub(super) struct Belief {
     pub(super) as_of: CallId,
 }
 
+/// With what an unlock is merged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merging {
+    /// With one in the same name, or like it in nobody's.
+    Equal,
+    /// With one in another name: the door opens, and the vendor's log names the other.
+    OtherPerson,
+}
+
 /// From when on the time of a request is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
@@ -223,7 +232,8 @@ pub struct Timing {
 #[derive(Debug)]
 pub(super) struct Commands {
     unlocks: BTreeMap<DoorId, UnlockTask>,
-    last_unlock: BTreeMap<DoorId, Instant>,
+    /// When a door was last unlocked, and for whom.
+    last_unlock: BTreeMap<DoorId, (Instant, Option<User>)>,
     scenarios: BTreeMap<ScenarioId, ScenarioTask>,
     /// When a lockdown was last taken on, for each scenario.
     activated: BTreeMap<ScenarioId, Instant>,
@@ -247,10 +257,14 @@ impl Commands {
         }
     }
 
-    /// Whether an equal command is under way or was just done.
-    pub(super) fn merges_unlock(&self, door: &DoorId, now: Instant) -> bool {
-        self.unlocks.contains_key(door)
-            || self.last_unlock.get(door).is_some_and(|at| now.saturating_duration_since(*at) < MERGE)
+    /// Whether an unlock of the door is under way or was just done: one opening serves all who ask for it, whoever it is
+    /// for.
+    pub(super) fn merges_unlock(&self, door: &DoorId, user: Option<&User>, now: Instant) -> Option<Merging> {
+        let under_way = self.unlocks.get(door).map(|task| task.origin.user.as_ref());
+        let last = self.last_unlock.get(door);
+        let last = last.filter(|(at, _)| now.saturating_duration_since(*at) < MERGE);
+        let whose = under_way.or_else(|| last.map(|(_, whose)| whose.as_ref()))?;
+        Some(if whose == user { Merging::Equal } else { Merging::OtherPerson })
     }
 
     /// Whether the same act on the scenario is under way.
@@ -273,8 +287,8 @@ impl Commands {
             let text = format!("more than {MAX_UNLOCKS} unlocks are under way");
             return Err(Refusal::refused(Reason::RateLimited, text));
         }
-        self.last_unlock.retain(|_, at| now.mono.saturating_duration_since(*at) < MERGE);
-        self.last_unlock.insert(door.clone(), now.mono);
+        self.last_unlock.retain(|_, (at, _)| now.mono.saturating_duration_since(*at) < MERGE);
+        self.last_unlock.insert(door.clone(), (now.mono, origin.user.clone()));
         let effects = vec![
             Effect::Report(Report::accepted(&origin, "the unlock is on its way")),
             Effect::Unlocking(door.clone()),
@@ -423,6 +437,11 @@ impl Commands {
         waiting.min_by_key(|(_, task)| task.received).map(|(door, _)| door)
     }
 
+    /// In whose name the unlock of a door that is under way is asked.
+    pub(super) fn user_of(&self, door: &DoorId) -> Option<&User> {
+        self.unlocks.get(door)?.origin.user.as_ref()
+    }
+
     /// The next activate or release that may be sent, first come first served.
     pub(super) fn next_scenario(&self, action: Action, now: Now) -> Option<&ScenarioId> {
         let ready = |id: &ScenarioId, task: &ScenarioTask| {
@@ -503,7 +522,7 @@ impl Commands {
                 effects.push(Effect::ListsAreOld);
                 None
             }
-            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::Rejected(_) => None,
+            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NoAccess(_) | Fault::Rejected(_) => None,
             Fault::Unclear(_) | Fault::Malformed(_) => {
                 effects.push(Effect::Unsure(door.clone()));
                 effects.push(Effect::ReadEvents(now.mono + READ_EVERY));
@@ -601,7 +620,11 @@ impl Commands {
                 task.step = Step::Confirm { after: call, until: now.mono + patience };
                 effects.push(Effect::ReadScenarios(now.mono));
             }
-            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NotFound(_) | Fault::Rejected(_) => {
+            Fault::Unauthorized(_)
+            | Fault::Forbidden(_)
+            | Fault::NoAccess(_)
+            | Fault::NotFound(_)
+            | Fault::Rejected(_) => {
                 if matches!(fault, Fault::NotFound(_)) {
                     effects.push(Effect::ListsAreOld);
                 }
@@ -855,7 +878,7 @@ const fn is_final(fault: &Fault) -> bool {
         | Fault::Rejected(_)
         | Fault::Unclear(_)
         | Fault::Malformed(_) => false,
-        Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NotFound(_) => true,
+        Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NoAccess(_) | Fault::NotFound(_) => true,
     }
 }
 
@@ -885,6 +908,7 @@ pub(super) fn reason_of(fault: &Fault) -> Reason {
         Fault::NotSent(_) => Reason::Unreachable,
         Fault::Unauthorized(_) => Reason::Unauthorized,
         Fault::Forbidden(_) => Reason::Forbidden,
+        Fault::NoAccess(_) => Reason::NoAccess,
         Fault::NotFound(_) => Reason::NotFound,
         Fault::Rejected(_) => Reason::Rejected,
         Fault::RateLimited { .. } => Reason::VendorRateLimit,
@@ -899,6 +923,7 @@ pub(super) fn end_of_fault(origin: &Origin, fault: &Fault, now: Now) -> Report {
         Fault::Unauthorized(_)
         | Fault::Forbidden(_)
         | Fault::NotFound(_)
+        | Fault::NoAccess(_)
         | Fault::Rejected(_)
         | Fault::RateLimited { .. } => Outcome::Failed,
     };

@@ -10,7 +10,7 @@ use super::{
     codes::{Codes, Verdict},
     holds::{Asked, Goal, HoldFacts, action_of, goal_of},
     links::Bound,
-    settings::{CodeSettings, CommandSettings, DoorSettings, DuringLockdown},
+    settings::{CodeSettings, CommandSettings, DoorSettings, DuringLockdown, UnlockAs},
 };
 use crate::{
     hass::payload::{Malformed, Order, Verb},
@@ -33,6 +33,8 @@ pub(super) struct Facts<'a> {
     pub(super) allowed: &'a CommandSettings,
     pub(super) code: Option<&'a CodeSettings>,
     pub(super) name: &'a Target,
+    /// Whether somebody is named in whose name a door is to be unlocked, by the command or by the owner.
+    pub(super) in_a_name: bool,
     pub(super) target: TargetFacts<'a>,
 }
 
@@ -132,6 +134,7 @@ pub(super) fn judge(
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
     judge_allowed(intent.judged_as(), facts)?;
+    judge_name(intent.judged_as(), &order, facts)?;
     judge_code(intent.judged_as(), &order, facts, codes, now)?;
     let deadline = judge_age(intent.judged_as(), &order, message, facts.allowed, now)?;
     let hold = match (&facts.target, asked) {
@@ -256,6 +259,25 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
             refused(&format!("the configuration does not allow commands to {action} a scenario"))
         }
         TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => Ok(()),
+    }
+}
+
+/// In whose name: a command chooses a person only where the owner lets it.
+fn judge_name(action: Action, order: &Order, facts: &Facts<'_>) -> Result<(), Refusal> {
+    if action != Action::Unlock {
+        return Ok(());
+    }
+    let refused = |text| Err(Refusal::refused(Reason::NotAllowed, text));
+    match facts.allowed.unlock_as {
+        UnlockAs::Off if order.user.is_some() => refused(
+            "the configuration does not allow a command to name a person (member as); set commands.unlock_as to allowed or \
+             required to allow it",
+        ),
+        UnlockAs::Required if !facts.in_a_name => refused(
+            "the configuration asks for a person in whose name the door is unlocked (commands.unlock_as: required); name one by \
+             member as, or send a by that commands.users knows",
+        ),
+        UnlockAs::Off | UnlockAs::Allowed | UnlockAs::Required => Ok(()),
     }
 }
 

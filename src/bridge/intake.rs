@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     Bridge,
-    admission::Repeat,
-    commands::{Belief, Effect, Wish},
+    admission::{Matter, Repeat},
+    commands::{Belief, Effect, Merging, Wish},
     copies::Line,
     gate::{self, Facts, Lockdown, Passed, Refusal, TargetFacts},
     links::Bound,
@@ -17,7 +17,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, DoorId, Intent, Message, Now, Reason, ScenarioState, Target, Turn},
+    model::{Action, DoorId, Intent, Message, Now, Reason, ScenarioState, Target, Turn, User},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -155,7 +155,7 @@ impl Bridge {
         let mut origin = self.origin(target, order.as_ref(), message, now);
         // Taken out for the while, since the facts borrow the rest.
         let mut codes = std::mem::take(&mut self.codes);
-        let passed = gate::judge(message, order, &self.facts(&origin.target, line, now), &mut codes, now);
+        let passed = gate::judge(message, order, &self.facts(&origin, line, now), &mut codes, now);
         self.codes = codes;
         if let Ok(Passed { intent: Intent::Act(action @ (Action::Hold | Action::Lock)), .. }) = &passed {
             // Whether it opens was found out by the gate, and is what counts from here on.
@@ -207,9 +207,9 @@ impl Bridge {
         message: &Message,
         now: Now,
     ) -> Origin {
-        let (verb, id, by) = match order {
-            Ok(order) => (Some(order.verb), order.id.clone(), order.by.clone()),
-            Err(malformed) => (None, malformed.id.clone(), None),
+        let (verb, id, by, user) = match order {
+            Ok(order) => (Some(order.verb), order.id.clone(), order.by.clone(), self.user_of(order)),
+            Err(malformed) => (None, malformed.id.clone(), None, None),
         };
         let waited = now.mono.saturating_duration_since(message.received_at);
         Origin {
@@ -218,9 +218,17 @@ impl Bridge {
             passed: false,
             id,
             by,
+            user,
             received_at: now.utc.checked_sub(waited).unwrap_or(now.utc),
             response: self.response(message),
         }
+    }
+
+    /// In whose name a door is to be unlocked: as the command says, or else the owner for its sender. That the sender is who
+    /// it says to be is not known: this chooses who is named and whose access is checked, and never widens what is allowed.
+    fn user_of(&self, order: &Order) -> Option<User> {
+        let mapped = || self.settings.users.get(order.by.as_deref()?).cloned();
+        (order.verb == Verb::Unlock).then(|| order.user.clone().or_else(mapped)).flatten()
     }
 
     /// Where else the sender wants the result, if the gateway may write there.
@@ -250,7 +258,8 @@ impl Bridge {
             && (!self.topics.owns(topic) || self.topics.is_answer(topic))
     }
 
-    fn facts<'a>(&'a self, name: &'a Target, line: Line, now: Now) -> Facts<'a> {
+    fn facts<'a>(&'a self, origin: &'a Origin, line: Line, now: Now) -> Facts<'a> {
+        let name = &origin.target;
         let target = match name {
             Target::Door(id) => {
                 self.doors.listed(id).map_or(TargetFacts::Unknown, |(door, _)| TargetFacts::Door {
@@ -277,6 +286,7 @@ impl Bridge {
             allowed: &self.settings.commands,
             code: self.settings.code.as_ref(),
             name,
+            in_a_name: origin.user.is_some(),
             target,
         }
     }
@@ -298,7 +308,7 @@ impl Bridge {
     /// A command under an id that is known is not executed again, whatever its age: what came of it is said again.
     fn judge_repeat(&mut self, origin: &Origin, intent: Intent, now: Now) -> Result<(), Refusal> {
         let Some(id) = &origin.id else { return Ok(()) };
-        match self.ids.check(id, intent, &origin.target, now) {
+        match self.ids.check(id, &Matter::of(intent, origin), now) {
             Repeat::New => Ok(()),
             Repeat::Same(earlier) => {
                 if let Some(mut earlier) = earlier.filter(|_| self.flood.answers(&origin.target, now.mono)) {
@@ -332,7 +342,7 @@ impl Bridge {
             Intent::Act(action) => action,
             Intent::Drill => return self.admit_drill(origin, passed.deadline, now),
         };
-        gate::judge_lockdown(action, &self.facts(&origin.target, Line::Main, now))?;
+        gate::judge_lockdown(action, &self.facts(origin, Line::Main, now))?;
         if action.opens()
             && let Some(cause) = self.records.broken()
         {
@@ -341,12 +351,14 @@ impl Bridge {
         }
         let merges = match &origin.target {
             Target::Door(door) => match &passed.hold {
-                Some((asked, _)) => self.holds.tasks.merges(door, *asked),
-                None => self.commands.merges_unlock(door, now.mono),
+                Some((asked, _)) => self.holds.tasks.merges(door, *asked).then_some(Merging::Equal),
+                None => self.commands.merges_unlock(door, origin.user.as_ref(), now.mono),
             },
-            Target::Scenario(scenario) => self.commands.merges_scenario(scenario, action),
+            Target::Scenario(scenario) => {
+                self.commands.merges_scenario(scenario, action).then_some(Merging::Equal)
+            }
         };
-        if merges {
+        if let Some(merging) = merges {
             let within = self.merge_rates.admit(&origin.target, now.mono);
             // A lockdown that is under way is never told to be refused; beyond the rate its id is not remembered, and a
             // repeat is merged again.
@@ -356,9 +368,15 @@ impl Bridge {
             }
             let id = origin.id.as_ref().filter(|_| is_counted);
             if let Some(id) = id {
-                self.ids.remember(id, action, &origin.target, now);
+                self.ids.remember(id, Matter::of(action, origin), now);
             }
-            let text = "an equal command is under way; its result counts for this one too";
+            let text = match merging {
+                Merging::Equal => "an equal command is under way; its result counts for this one too",
+                Merging::OtherPerson => {
+                    "the door is being unlocked, or was just now, for another person or without one; this command was not \
+                     sent, so the vendor checks no access for it, and its log names the other alone"
+                }
+            };
             return Err(Refusal { uses_id: id.is_some(), ..Refusal::merged(Reason::Merged, text) });
         }
         let believed = match &origin.target {
@@ -396,8 +414,9 @@ impl Bridge {
     /// Gives a command an id, if it has none, and remembers it.
     pub(super) fn enter(&mut self, origin: &mut Origin, intent: impl Into<Intent>, now: Now) {
         self.assigned += 1;
+        let matter = Matter::of(intent, origin);
         let id = origin.id.get_or_insert_with(|| format!("{}-{}", self.run, self.assigned));
-        self.ids.remember(id, intent, &origin.target, now);
+        self.ids.remember(id, matter, now);
     }
 }
 

@@ -90,7 +90,7 @@ pub use self::{
     report::{Books, Ending},
     settings::{
         Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, HoldSettings,
-        HoldStart, Polls, Selection, Settings,
+        HoldStart, Polls, Selection, Settings, UnlockAs,
     },
 };
 use crate::{

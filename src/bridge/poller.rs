@@ -388,6 +388,7 @@ impl Poller {
             Fault::Unauthorized(_) => (MAX_PAUSE, Trouble::Unauthorized(text)),
             Fault::Forbidden(_) => (MAX_PAUSE, Trouble::Forbidden(text)),
             Fault::NotSent(_)
+            | Fault::NoAccess(_)
             | Fault::NotFound(_)
             | Fault::Rejected(_)
             | Fault::RateLimited { .. }

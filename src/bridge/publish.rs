@@ -100,7 +100,7 @@ impl Bridge {
             self.note_command(report, now);
         }
         self.tell(report, now);
-        if report.is_open() || report.is_provable() {
+        if report.is_open() || report.is_provable() || report.is_denied() {
             let settled = self.settlements.add(report, self.last_call, now);
             self.resolve(settled, now);
             self.seek_evidence(now);

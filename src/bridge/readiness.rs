@@ -255,6 +255,7 @@ impl Readiness {
             }
             Err(
                 Fault::NotSent(_)
+                | Fault::NoAccess(_)
                 | Fault::NotFound(_)
                 | Fault::Rejected(_)
                 | Fault::RateLimited { .. }

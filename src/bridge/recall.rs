@@ -101,6 +101,8 @@ fn origin_of(command: &PastCommand) -> Origin {
         passed: true,
         id: Some(command.id.clone()),
         by: command.by.clone(),
+        // It is not sent again, whoever it was for.
+        user: None,
         received_at: command.received_at,
         response: None,
     }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     hass::{event, payload::Verb},
-    model::{AccessEvent, Outcome, Reason, Stage, Target},
+    model::{AccessEvent, Outcome, Reason, Stage, Target, User},
 };
 
 /// Who a command came from and what it asks for, as far as it is known when it is reported.
@@ -26,6 +26,8 @@ pub(super) struct Origin {
     pub(super) passed: bool,
     pub(super) id: Option<String>,
     pub(super) by: Option<String>,
+    /// In whose name a door is to be unlocked. Only the vendor and the journal are told.
+    pub(super) user: Option<User>,
     pub(super) received_at: Timestamp,
     pub(super) response: Option<Response>,
 }
@@ -33,7 +35,16 @@ pub(super) struct Origin {
 impl Origin {
     /// Of what no command asked for.
     pub(super) const fn of_nobody(target: Target, at: Timestamp) -> Self {
-        Self { target, verb: None, passed: false, id: None, by: None, received_at: at, response: None }
+        Self {
+            target,
+            verb: None,
+            passed: false,
+            id: None,
+            by: None,
+            user: None,
+            received_at: at,
+            response: None,
+        }
     }
 }
 
@@ -107,13 +118,24 @@ impl Report {
         self.origin.verb == Some(Verb::Unlock) && self.outcome == Outcome::Done
     }
 
+    /// Whether the vendor's log may show that a person was turned away.
+    pub(super) fn is_denied(&self) -> bool {
+        let refused = matches!(self.reason, Some(Reason::NoAccess | Reason::Forbidden));
+        self.origin.user.is_some() && self.outcome == Outcome::Failed && refused
+    }
+
     /// Evidence of a command after it ended. It stays ended as it did; this is a note.
     pub(super) fn resolve(settled: Settled) -> Self {
         let Settled { report, finding, event } = settled;
         let message = match (&event, finding) {
-            (Some(event), _) => {
+            (Some(event), Finding::Denied) => {
+                let AccessEvent { word, at, id, .. } = event;
+                format!("the vendor's log shows that the person was turned away: {word} at {at}, event {id}")
+            }
+            (Some(event), Finding::Seen | Finding::NotSeen) => {
                 format!("the vendor's log shows it: {} at {}, event {}", event.word, event.at, event.id)
             }
+            (None, Finding::Denied) => "the vendor turned the person away".to_owned(),
             (None, Finding::Seen) => "the vendor shows what the command asked for".to_owned(),
             (None, Finding::NotSeen) => {
                 "the vendor shows no trace of it; it may have happened all the same".to_owned()

@@ -11,7 +11,7 @@ use secrecy::{SecretSlice, SecretString};
 use super::doors::Choices;
 use crate::{
     hass::Announcer,
-    model::{Action, DoorId, Level, ScenarioId},
+    model::{Action, DoorId, Level, ScenarioId, User},
 };
 
 /// What the owner decided.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub commands: CommandSettings,
     /// How doors may be held.
     pub holds: HoldSettings,
+    /// In whose name doors are unlocked for whom, by what commands say of `by`.
+    pub users: BTreeMap<String, User>,
     /// The code that opening commands need; `None` where there is none.
     pub code: Option<CodeSettings>,
     /// Which doors are shown.
@@ -130,6 +132,20 @@ pub struct CommandSettings {
     pub max_age: Duration,
     /// What becomes of the unlock of a door that an active scenario locks.
     pub during_lockdown: DuringLockdown,
+    /// Whether commands may name the person in whose name a door is unlocked.
+    pub unlock_as: UnlockAs,
+}
+
+/// Whether commands may name the person in whose name a door is unlocked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UnlockAs {
+    /// They may not; only [`Settings::users`] says it.
+    #[default]
+    Off,
+    /// They may.
+    Allowed,
+    /// They may, and a door is unlocked in somebody's name or not at all.
+    Required,
 }
 
 /// What becomes of the unlock of a door that an active scenario locks.

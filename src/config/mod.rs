@@ -28,7 +28,7 @@ pub use schema::schema;
 pub use settings::{
     ClientCertificate, Code, CodedAct, Commands, Config, Discovery, DoorSettings, Doors, DuringLockdown,
     Events, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Mqtt, Poll, Region, Scenarios, Tls,
-    Verkada, Webhook,
+    UnlockAs, Verkada, Webhook,
 };
 
 use document::Value;

@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use secrecy::{SecretSlice, SecretString};
 use url::Url;
 
-use crate::model::{DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme};
+use crate::model::{
+    DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme, User,
+};
 
 /// The whole configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -227,8 +229,23 @@ pub struct Commands {
     pub code: Option<Code>,
     /// The acts that need it, where there is a code; only opening ones.
     pub code_for: BTreeSet<CodedAct>,
+    /// Whether commands may name the person in whose name a door is unlocked.
+    pub unlock_as: UnlockAs,
+    /// In whose name a door is unlocked for a sender, by the `by` of its commands: 1 to 128 characters.
+    pub users: BTreeMap<String, User>,
     /// Restarting the gateway.
     pub restart: bool,
+}
+
+/// Whether commands may name the person in whose name a door is unlocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnlockAs {
+    /// They may not.
+    Off,
+    /// They may.
+    Allowed,
+    /// They may, and a door is unlocked in somebody's name or not at all.
+    Required,
 }
 
 /// What becomes of the unlock of a door that an active scenario locks.

@@ -3,8 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
+use serde_json::value::RawValue;
 
-use crate::model::{Action, DoorMode, Intent};
+use crate::model::{Action, DoorMode, Intent, User};
 
 /// The payload that an availability topic holds when all is well.
 pub const ONLINE: &str = "online";
@@ -111,6 +112,8 @@ pub struct Order {
     pub by: Option<String>,
     /// The code that it brings.
     pub code: Option<Code>,
+    /// In whose name the door is to be unlocked.
+    pub user: Option<User>,
     /// How to hold the door; only with [`Verb::Hold`].
     pub hold: Option<HoldOrder>,
 }
@@ -175,7 +178,7 @@ impl Kind {
 
 impl Order {
     /// Reads a plain word (white space around it and its case do not matter) or a JSON object with `action` and, all
-    /// optional, `id`, `issued_at`, `code` and `by`.
+    /// optional, `id`, `issued_at`, `code`, `by` and for an unlock `as`.
     ///
     /// # Errors
     /// Anything else; the sentence says what was read and what is allowed.
@@ -204,7 +207,7 @@ impl Order {
     fn read_word(kind: Kind, word: &str) -> Result<Self, Malformed> {
         let verb = kind.verb(word).ok_or_else(|| unknown_word(kind, word))?;
         let hold = hold_word(word).filter(|_| kind == Kind::Hold);
-        Ok(Self { verb, id: None, issued_at: None, by: None, code: None, hold })
+        Ok(Self { verb, id: None, issued_at: None, by: None, code: None, user: None, hold })
     }
 
     /// Reads a JSON object with `mode` and, all optional, one of `for` and `until`, and what other commands have.
@@ -233,17 +236,27 @@ impl Order {
             issued_at: raw.issued_at.map(|at| at.0),
             by: raw.by,
             code: raw.code.and_then(|code| code.0),
+            user: None,
             hold: Some(HoldOrder { mode, span }),
         })
     }
 
     fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
-        let raw: Raw = serde_json::from_str(text)
+        let raw: Raw<'_> = serde_json::from_str(text)
             .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
         let verb = kind.verb(&raw.action).ok_or_else(|| unknown_word(kind, &raw.action))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let code = raw.code.and_then(|code| code.0);
-        Ok(Self { verb, id: raw.id, issued_at: raw.issued_at.map(|at| at.0), by: raw.by, code, hold: None })
+        let user = raw.user.map(|raw| read_user(verb, raw)).transpose()?;
+        Ok(Self {
+            verb,
+            id: raw.id,
+            issued_at: raw.issued_at.map(|at| at.0),
+            by: raw.by,
+            code,
+            user,
+            hold: None,
+        })
     }
 }
 
@@ -275,6 +288,40 @@ fn is_text(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_TEXT_CHARS && !text.chars().any(char::is_control)
 }
 
+/// The person in whose name a door is to be unlocked. What is wrong with it is told without a word of it.
+fn read_user(verb: Verb, raw: &RawValue) -> Result<User, Malformed> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct RawUser {
+        user_id: Option<String>,
+        external_id: Option<String>,
+    }
+    if verb != Verb::Unlock {
+        return Err(Malformed::new(
+            "member as goes with unlock alone: it says in whose name a door is unlocked",
+        ));
+    }
+    let named = serde_json::from_str(raw.get()).ok().and_then(|RawUser { user_id, external_id }| {
+        match (user_id, external_id) {
+            (Some(id), None) => User::of_id(&id),
+            (None, Some(id)) => User::of_external_id(&id),
+            (Some(_), Some(_)) | (None, None) => None,
+        }
+    });
+    named.ok_or_else(|| {
+        let allowed = User::ALLOWED;
+        Malformed::new(format!(
+            "member as must be an object that names one person by exactly one member: {allowed} without control characters"
+        ))
+    })
+}
+
+/// A member that is there, whatever it holds: `null` is a value like any other that names nobody, and must not pass for a
+/// command without the member.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
 /// The id of a command that is malformed elsewhere.
 fn legible_id(text: &str) -> Option<String> {
     let command: serde_json::Value = serde_json::from_str(text).ok()?;
@@ -293,12 +340,14 @@ fn unknown_word(kind: Kind, word: &str) -> Malformed {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct Raw<'a> {
     action: String,
     id: Option<String>,
     issued_at: Option<IssuedAt>,
     code: Option<RawCode>,
     by: Option<String>,
+    #[serde(borrow, default, rename = "as", deserialize_with = "present")]
+    user: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -528,6 +577,60 @@ mod tests {
         for word in ["4711", "UNLOCK 4711", "{\"action\":\"4711\"}"] {
             assert!(!verb(Kind::Door, word).unwrap_err().contains("4711"), "{word}");
         }
+    }
+
+    #[test]
+    fn an_unlock_names_one_person_by_one_id_and_what_is_wrong_is_never_told() {
+        let read = |action: &str, user: &str| {
+            Order::read(Kind::Door, format!("{{\"action\":\"{action}\",\"as\":{user}}}").as_bytes())
+        };
+        let user = |text: &str| read("unlock", text).unwrap().user.unwrap();
+        assert_eq!(user(r#"{"user_id":"c366b9e6-cd83"}"#), User::Id("c366b9e6-cd83".to_owned()));
+        assert_eq!(user(r#"{"external_id":"Än 7/#\"+"}"#), User::External("Än 7/#\"+".to_owned()));
+        assert_eq!(user(r#"{"external_id":null,"user_id":"a"}"#), User::Id("a".to_owned()));
+        let long = |count| format!("{{\"external_id\":\"{}\"}}", "ä".repeat(count));
+        assert_eq!(user(&long(128)).name().chars().count(), 128);
+        let long_id = format!("{{\"user_id\":\"{}\"}}", "a".repeat(65));
+        for wrong in [
+            "null",
+            "true",
+            "7",
+            "\"Anneke\"",
+            "[\"Anneke\"]",
+            "{}",
+            r#"{"user_id":null}"#,
+            r#"{"user_id":""}"#,
+            r#"{"user_id":7}"#,
+            r#"{"user_id":"Anneke Visser"}"#,
+            r#"{"user_id":"a/b"}"#,
+            &long_id,
+            r#"{"external_id":""}"#,
+            r#"{"external_id":" "}"#,
+            r#"{"external_id":"Anneke\u0000"}"#,
+            &long(129),
+            r#"{"user_id":"Anneke","external_id":"Anneke"}"#,
+            r#"{"user_id":"Anneke","user_id":"Bo"}"#,
+            r#"{"email":"Anneke@example.org"}"#,
+            r#"{"user_id":"Anneke","more":1}"#,
+        ] {
+            let error = read("unlock", wrong).expect_err(wrong).to_string();
+            assert!(
+                error.starts_with("member as must be an object that names one person"),
+                "{wrong}: {error}"
+            );
+            assert!(!error.contains("Anneke") && !error.contains("email"), "{error}");
+        }
+        let anneke = r#"{"user_id":"Anneke"}"#;
+        let error = read("lock", anneke).unwrap_err().to_string();
+        assert_eq!(error, "member as goes with unlock alone: it says in whose name a door is unlocked");
+        for action in ["ON", "OFF", "DRILL"] {
+            let command = format!("{{\"action\":\"{action}\",\"as\":{anneke}}}");
+            let error = Order::read(Kind::Scenario, command.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with("member as goes with unlock alone"), "{error}");
+        }
+        let malformed = Order::read(Kind::Door, br#"{"action":"unlock","id":"a1","as":null}"#).unwrap_err();
+        assert_eq!(malformed.id.as_deref(), Some("a1"), "the sender finds the answer");
+        assert!(!format!("{:?}", read("unlock", anneke).unwrap()).contains("Anneke"));
     }
 
     #[test]

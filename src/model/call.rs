@@ -9,8 +9,11 @@ use jiff::Timestamp;
 
 use super::{
     AccessEvent, AccessGroup, AccessLevel, Calendar, CalendarId, Door, DoorId, Exception, ExceptionId, Fault,
-    Inventory, Scenario, ScenarioId,
+    Inventory, Scenario, ScenarioId, id,
 };
+
+/// The longest id of another system that names a user, in characters.
+const MAX_EXTERNAL_ID_CHARS: usize = 128;
 
 /// Names a call that is under way; never used twice in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +127,23 @@ pub enum User {
 }
 
 impl User {
+    /// Reads the vendor's own id of a user; `None` where it can be none.
+    pub fn of_id(text: &str) -> Option<Self> {
+        id::check(text).is_ok().then(|| Self::Id(text.to_owned()))
+    }
+
+    /// Reads an id that another system gave: 1 to 128 characters, none of them a control character, not blank alone.
+    pub fn of_external_id(text: &str) -> Option<Self> {
+        let fits = !text.trim().is_empty()
+            && text.chars().count() <= MAX_EXTERNAL_ID_CHARS
+            && !text.contains(char::is_control);
+        fits.then(|| Self::External(text.to_owned()))
+    }
+
+    /// What ids a user may be named by, for whoever gave another.
+    pub const ALLOWED: &str =
+        "a user_id of 1 to 64 letters, digits and hyphens, or an external_id of 1 to 128 characters";
+
     /// The name that is sent.
     pub fn name(&self) -> &str {
         match self {

@@ -201,7 +201,9 @@ pub enum Reason {
     Unauthorized,
     /// The vendor refused the act: permission or toggle.
     Forbidden,
-    /// The vendor does not know the door or scenario.
+    /// The vendor says that the person in whose name it was asked has no access to the door.
+    NoAccess,
+    /// The vendor does not know the door or scenario, or the person.
     NotFound,
     /// The vendor refused for another reason.
     Rejected,
@@ -217,7 +219,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which the gate and then the vendor's side can give them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Stopping,
         Self::Retained,
         Self::LinkStale,
@@ -244,6 +246,7 @@ impl Reason {
         Self::Superseded,
         Self::Unauthorized,
         Self::Forbidden,
+        Self::NoAccess,
         Self::NotFound,
         Self::Rejected,
         Self::VendorRateLimit,
@@ -281,6 +284,7 @@ impl Reason {
             Self::Superseded => "superseded",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
+            Self::NoAccess => "no_access",
             Self::NotFound => "not_found",
             Self::Rejected => "rejected",
             Self::VendorRateLimit => "vendor_rate_limit",

@@ -149,8 +149,10 @@ impl Reason {
             Self::NotAllowed => (
                 Check::Permission,
                 REFUSED,
-                "The configuration forbids this act or so long a hold, or the door's API toggle is off.",
-                "`commands`, `holds.longest`, `doors.settings`; or the [toggles](../README.md#1-allow-control-in-verkada-command)",
+                "The configuration forbids this act or so long a hold, forbids to name a person in it or wants one named, or the \
+                 door's API toggle is off.",
+                "`commands`, among it `unlock_as`, `holds.longest` and `doors.settings`; or the \
+                 [toggles](../README.md#1-allow-control-in-verkada-command)",
             ),
             Self::CodeRequired => (
                 Check::Code,
@@ -192,7 +194,7 @@ impl Reason {
             Self::IdConflict => (
                 Check::Novelty,
                 REFUSED,
-                "The id was used before for another command.",
+                "The id was used before for another command, or to unlock the door as another person.",
                 "use a new id for each command",
             ),
             Self::LockdownActive => (
@@ -217,8 +219,9 @@ impl Reason {
             Self::Merged => (
                 Check::Equal,
                 &[Merged],
-                "An equal command is under way, or the door was unlocked less than 1 s ago.",
-                "none; wait for the other result",
+                "An equal command is under way, or the door was unlocked less than 1 s ago. Where that one was for another person the message \
+                 says so, and this one is not sent.",
+                "none; wait for the other result, and send again if it was not for you",
             ),
             Self::RateLimited => (
                 Check::Rate,
@@ -251,11 +254,18 @@ impl Reason {
                 "Verkada refuses the act.",
                 "permission of the key and the [toggles](../README.md#1-allow-control-in-verkada-command)",
             ),
+            Self::NoAccess => (
+                Check::Vendor,
+                FAILED,
+                "Verkada says that the person in whose name the door was to be unlocked has no access to it now.",
+                "the person's access levels in Command, and their hours; see \
+                 [unlock as a person](../README.md#unlock-as-a-person)",
+            ),
             Self::NotFound => (
                 Check::Vendor,
                 &[Failed, Expired],
-                "Verkada does not know the door, scenario or calendar any more.",
-                "the lists are read again; look in Command",
+                "Verkada does not know the door, scenario or calendar any more, or not the person who was named.",
+                "the lists are read again; look in Command; check the id of the person",
             ),
             Self::Rejected => (
                 Check::Vendor,

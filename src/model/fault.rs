@@ -12,6 +12,8 @@ pub enum Fault {
     Unauthorized(Trace),
     /// The vendor refused the act: permission, feature toggle or path (403). It was not done.
     Forbidden(Trace),
+    /// The vendor says that the user in whose name it was asked has no access. It was not done, and says nothing of the key.
+    NoAccess(Trace),
     /// The vendor does not know the object (404). It was not done.
     NotFound(Trace),
     /// The vendor refused the request for another reason (400, 409, 412 and the like). It was not done.
@@ -53,6 +55,7 @@ impl Fault {
             Self::NotSent(trace)
             | Self::Unauthorized(trace)
             | Self::Forbidden(trace)
+            | Self::NoAccess(trace)
             | Self::NotFound(trace)
             | Self::Rejected(trace)
             | Self::RateLimited { trace, .. }
@@ -67,6 +70,7 @@ impl Fault {
             Self::NotSent(_)
             | Self::Unauthorized(_)
             | Self::Forbidden(_)
+            | Self::NoAccess(_)
             | Self::NotFound(_)
             | Self::Rejected(_)
             | Self::RateLimited { .. } => true,

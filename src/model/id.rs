@@ -20,7 +20,7 @@ pub enum IdError {
 }
 
 /// Accepts `[A-Za-z0-9-]{1,64}`: safe as part of an MQTT topic, a URL path and a file name.
-fn check(text: &str) -> Result<(), IdError> {
+pub(super) fn check(text: &str) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }

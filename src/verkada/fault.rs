@@ -21,6 +21,10 @@ const KEY_HINT: &str = "the API key may be wrong, expired, without this permissi
 const MANAGEMENT_HINT: &str = "check that the key has Door Access Management for all sites involved, which it needs beside Access \
      Control; it may also be wrong, expired, or of another region than the base URL";
 
+/// What to do about a user without access.
+const NO_ACCESS_HINT: &str = "no access level lets this user through this door now; look at the user's groups, at their \
+     levels and at the hours of these";
+
 /// What is asked of the vendor, by the words used in messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
@@ -172,6 +176,29 @@ impl Operation {
         }
     }
 
+    /// What to look at when it answers 404.
+    const fn not_found_hint(self) -> &'static str {
+        match self {
+            Self::Token => KEY_HINT,
+            Self::UnlockAs => {
+                "most likely it knows no user with this user_id or external_id; or the door is gone"
+            }
+            Self::Doors
+            | Self::Scenarios
+            | Self::Events
+            | Self::Calendars
+            | Self::AccessLevels
+            | Self::AccessGroups
+            | Self::Unlock
+            | Self::CreateCalendar
+            | Self::WriteCalendar
+            | Self::DeleteException
+            | Self::Activate
+            | Self::Release
+            | Self::Drill => "",
+        }
+    }
+
     /// What to look at when the vendor refuses key or token (401), which it also does where only a permission is
     /// missing.
     const fn unauthorized_hint(self) -> &'static str {
@@ -219,6 +246,19 @@ pub(super) fn token_doubt(status: u16, body: &[u8]) -> Option<TokenDoubt> {
     }
 }
 
+/// What the vendor is believed to say where the user has no access to the door (`verkada-api.md` 5.4, assumed).
+const NO_ACCESS: [&str; 3] = ["no permission to unlock", "no access to", "not have access to"];
+
+/// Whether an answer says that the user in whose name it was asked has no access. The words decide, since the status is the
+/// same where the key may not ask, or a toggle is off.
+fn denies_user(operation: Operation, status: u16, body: &[u8]) -> bool {
+    if operation != Operation::UnlockAs || !matches!(status, 400 | 403) {
+        return false;
+    }
+    let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+    NO_ACCESS.iter().any(|words| text.contains(words))
+}
+
 /// Says what is wrong with an answer; `None` where it is a 200 that is not HTML. What is quoted of the
 /// body goes through `blot` first. `now` is only used to understand a `Retry-After` that is a date.
 pub(super) fn classify(
@@ -248,9 +288,9 @@ pub(super) fn classify(
         300..=399 => Fault::Malformed(trace(&redirect_sentence(headers))),
         _ if in_doubt => Fault::Unauthorized(trace(operation.unauthorized_hint())),
         403 if matches!(operation, Operation::Token) => Fault::Unauthorized(trace(KEY_HINT)),
+        _ if denies_user(operation, status, body) => Fault::NoAccess(trace(NO_ACCESS_HINT)),
         403 => Fault::Forbidden(trace(operation.forbidden_hint())),
-        404 if matches!(operation, Operation::Token) => Fault::NotFound(trace(KEY_HINT)),
-        404 => Fault::NotFound(trace("")),
+        404 => Fault::NotFound(trace(operation.not_found_hint())),
         408 | 499 => Fault::Unclear(trace("")),
         429 => Fault::RateLimited { after: retry_after(headers, now), trace: trace("") },
         400..=498 => Fault::Rejected(trace("")),
@@ -357,6 +397,7 @@ mod tests {
             Some(Fault::NotSent(_)) => "not sent",
             Some(Fault::Unauthorized(_)) => "unauthorized",
             Some(Fault::Forbidden(_)) => "forbidden",
+            Some(Fault::NoAccess(_)) => "no access",
             Some(Fault::NotFound(_)) => "not found",
             Some(Fault::Rejected(_)) => "rejected",
             Some(Fault::RateLimited { .. }) => "rate limited",
@@ -367,7 +408,8 @@ mod tests {
 
     #[test]
     fn every_answer_of_the_documented_table_has_its_class() {
-        use Operation::{Doors, Release, Token, Unlock};
+        use Operation::{Doors, Release, Token, Unlock, UnlockAs};
+        let denied = r#"{"id":"e162","message":"No Permission to unlock","data":null}"#;
         let expired = r#"{"id":"0e2d","message":"Token expired","data":null}"#;
         let table: &[(Operation, u16, &str, &str, Option<TokenDoubt>)] = &[
             (Doors, 200, r#"{"doors":[]}"#, "fine", None),
@@ -387,6 +429,14 @@ mod tests {
             ),
             (Doors, 401, "", "unauthorized", Some(TokenDoubt::Refused)),
             (Unlock, 403, r#"{"message":"Insufficient permissions"}"#, "forbidden", None),
+            // The words tell what the status does not.
+            (UnlockAs, 403, denied, "no access", None),
+            (UnlockAs, 400, denied, "no access", None),
+            (UnlockAs, 403, r#"{"message":"Insufficient permissions"}"#, "forbidden", None),
+            (UnlockAs, 403, "", "forbidden", None),
+            (UnlockAs, 401, denied, "unauthorized", Some(TokenDoubt::Refused)),
+            (UnlockAs, 500, denied, "unclear", None),
+            (Unlock, 403, denied, "forbidden", None),
             (Token, 403, r#"{"message":"Insufficient permissions"}"#, "unauthorized", None),
             (Release, 404, r#"{"message":"Not found"}"#, "not found", None),
             (Unlock, 408, "", "unclear", None),
@@ -449,7 +499,16 @@ mod tests {
             let refused = text(operation, 401, r#"{"message":"Failed to authenticate request"}"#);
             assert!(refused.contains("Door Access Management for all sites involved"), "{refused}");
         }
-        let user = text(Operation::UnlockAs, 403, r#"{"message":"No permission to unlock"}"#);
+        let denied = text(Operation::UnlockAs, 403, r#"{"message":"No permission to unlock"}"#);
+        assert!(denied.contains("no access level lets this user through this door now"), "{denied}");
+        assert!(!denied.contains("key"), "{denied}");
+        let nobody = text(Operation::UnlockAs, 404, r#"{"message":"Not found"}"#);
+        assert!(
+            nobody.contains("it knows no user with this user_id or external_id; or the door"),
+            "{nobody}"
+        );
+        assert!(!text(Operation::Unlock, 404, "").contains("user"));
+        let user = text(Operation::UnlockAs, 403, r#"{"message":"Insufficient permissions"}"#);
         for part in [
             "no access level lets this user through this door",
             "Access Control read/write",

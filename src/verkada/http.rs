@@ -147,6 +147,7 @@ impl Http {
             Fault::RateLimited { .. } => fault,
             Fault::NotSent(trace)
             | Fault::Forbidden(trace)
+            | Fault::NoAccess(trace)
             | Fault::NotFound(trace)
             | Fault::Rejected(trace)
             | Fault::Unclear(trace)

@@ -199,10 +199,15 @@ impl Client {
 
     /// Waits for the note that evidence showed what a command had asked for.
     pub(crate) async fn proof(&self, target: &str, id: &str) -> Value {
+        self.note(target, id, "seen").await
+    }
+
+    /// Waits for the note on what evidence showed of a command.
+    pub(crate) async fn note(&self, target: &str, id: &str, resolved: &str) -> Value {
         let topic = format!("verkada/{target}/result");
-        self.until(&format!("a proof of {id} on {topic}"), |heard| {
+        self.until(&format!("a note of {id} on {topic}: {resolved}"), |heard| {
             let mut results = results(heard, &topic).into_iter();
-            results.find(|result| result["id"] == *id && result["resolved"] == "seen")
+            results.find(|result| result["id"] == *id && result["resolved"] == resolved)
         })
         .await
     }

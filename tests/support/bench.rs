@@ -19,7 +19,7 @@ use self::calendars::{Shelf, write_line};
 use verkada2mqtt::{
     bridge::{
         Birth, Bridge, CommandSettings, DuringLockdown, HoldSettings, HoldStart, Input, Memory, Polls,
-        Selection, Settings,
+        Selection, Settings, UnlockAs,
     },
     hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
@@ -72,8 +72,10 @@ pub(crate) fn settings(style: Style) -> Settings {
             hold: false,
             max_age: secs(10),
             during_lockdown: DuringLockdown::Refuse,
+            unlock_as: UnlockAs::Off,
         },
         holds: HoldSettings { longest: secs(12 * 3600), usual: secs(1800), start: HoldStart::ThisMinute },
+        users: BTreeMap::new(),
         code: None,
         doors: Selection::default(),
         door_settings: BTreeMap::new(),
@@ -142,6 +144,7 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::ListScenarios => "scenarios".to_owned(),
         Request::ReadEvents { .. } => "events".to_owned(),
         Request::Unlock { door } => format!("unlock {door}"),
+        Request::UnlockAs { door, user } => format!("unlock {door} as {}", user.name()),
         Request::Activate { scenario } => format!("activate {scenario}"),
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
@@ -149,7 +152,7 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::CreateCalendar(_) | Request::WriteCalendar { .. } | Request::DeleteException { .. } => {
             write_line(request)
         }
-        Request::ListAccessLevels | Request::ListAccessGroups | Request::UnlockAs { .. } => {
+        Request::ListAccessLevels | Request::ListAccessGroups => {
             panic!("the core does not ask this: {request:?}")
         }
     }

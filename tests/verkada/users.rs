@@ -65,17 +65,16 @@ async fn refusals_of_an_unlock_as_a_user_are_classed_and_not_repeated() {
     let table: [(Step, &str, &[&str]); 6] = [
         (
             answer(403, no_access),
-            "forbidden",
-            &[
-                "No permission to unlock",
-                "no access level lets this user through this door",
-                "Access Control read/write",
-                "Enable Door Management via API",
-            ],
+            "no access",
+            &["No permission to unlock", "no access level lets this user through this door now"],
         ),
         (answer(403, off), "forbidden", &["no access level lets", "the organisation, the site and the door"]),
         (says(400, "bad"), "rejected", &["bad"]),
-        (answer(404, unknown), "not found", &["Not found"]),
+        (
+            answer(404, unknown),
+            "not found",
+            &["Not found", "it knows no user with this user_id or external_id"],
+        ),
         (Step::Keep(raw(429, &[("retry-after", "7")], "")), "rate limited", &["429"]),
         (says(500, "no"), "unclear", &["500"]),
     ];

@@ -482,7 +482,7 @@ impl Tasks {
                 effects.push(Effect::ReadCalendars(now.mono));
                 return effects;
             }
-            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::Rejected(_) => {
+            Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NoAccess(_) | Fault::Rejected(_) => {
                 effects.extend(self.remove(door, |task| task.end_by(door, &fault, now)));
                 return effects;
             }

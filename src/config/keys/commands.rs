@@ -1,14 +1,20 @@
 //! `commands`: what may be commanded, and the code that opening commands need.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+    time::Duration,
+};
 
 use secrecy::{ExposeSecret, SecretSlice};
+use serde_json::json;
 
 use crate::config::{
-    reader::{Faulty, Found, Problem, Section, Spot},
+    reader::{Faulty, Found, Problem, Rule, Section, Show, Spot},
     secret::{self, SecretKeys},
-    settings::{Code, CodedAct, Commands, Doors, DuringLockdown},
+    settings::{Code, CodedAct, Commands, Doors, DuringLockdown, UnlockAs},
 };
+use crate::model::User;
 
 const PIN: SecretKeys = SecretKeys {
     name: "code",
@@ -44,23 +50,14 @@ pub(super) fn commands(section: &mut Section<'_, '_>) -> Result<Commands, Faulty
     let max_age = section
         .key("max_age", "Commands older than this are refused.")
         .duration(Duration::from_secs(10), Duration::from_secs(1)..=Duration::from_mins(1));
-    let words = [
-        ("refuse", DuringLockdown::Refuse),
-        ("code", DuringLockdown::Code),
-        ("allow", DuringLockdown::Allow),
-    ];
-    let during_lockdown = section
-        .key(
-            "during_lockdown",
-            "What becomes of the unlock of a door that an active scenario locks. refuse: it is refused. code: it needs \
-             the code. allow: it is judged like any other.",
-        )
-        .choice(&words, DuringLockdown::Refuse);
+    let during_lockdown = during_lockdown(section);
     let pin = secret::read(section, &PIN, check_pin);
     let totp = secret::read(section, &TOTP, |text| decoded(text).map(drop));
     let code_for: BTreeSet<CodedAct> = section
         .key("code_for", "Which commands need the code, where there is one; an activate never does.")
         .choices(&ACTS);
+    let unlock_as = unlock_as(section);
+    let users = users(section);
     let restart = section.key("restart", "Whether the gateway may be restarted by a message.").boolean(false);
     let code = match (pin?, totp?) {
         (Some(_), Some(totp)) => {
@@ -94,8 +91,89 @@ pub(super) fn commands(section: &mut Section<'_, '_>) -> Result<Commands, Faulty
         during_lockdown,
         code,
         code_for,
+        unlock_as,
+        users: users?,
         restart,
     })
+}
+
+fn during_lockdown(section: &mut Section<'_, '_>) -> DuringLockdown {
+    let words = [
+        ("refuse", DuringLockdown::Refuse),
+        ("code", DuringLockdown::Code),
+        ("allow", DuringLockdown::Allow),
+    ];
+    section
+        .key(
+            "during_lockdown",
+            "What becomes of the unlock of a door that an active scenario locks. refuse: it is refused. code: it needs \
+             the code. allow: it is judged like any other.",
+        )
+        .choice(&words, DuringLockdown::Refuse)
+}
+
+fn unlock_as(section: &mut Section<'_, '_>) -> UnlockAs {
+    let words = [("off", UnlockAs::Off), ("allowed", UnlockAs::Allowed), ("required", UnlockAs::Required)];
+    section
+        .key(
+            "unlock_as",
+            "Whether a command may name the person in whose name a door is unlocked, as its member as. off: it may not. \
+             allowed: it may. required: it may, and an unlock in nobody's name is refused.",
+        )
+        .choice(&words, UnlockAs::Off)
+}
+
+/// The `by` of a command.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Sender(String);
+
+impl FromStr for Sender {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = (1..=128).contains(&text.chars().count()) && !text.contains(char::is_control);
+        fits.then(|| Self(text.to_owned())).ok_or("no command has such a by: it has 1 to 128 characters")
+    }
+}
+
+fn users(section: &mut Section<'_, '_>) -> Result<BTreeMap<String, User>, Faulty> {
+    let users: BTreeMap<Sender, Result<User, Faulty>> = section.sections(
+        "users",
+        "In whose name a door is unlocked for the sender of a command, by what it says of by, whatever unlock_as is; only in the \
+         file.",
+        user,
+    );
+    users.into_iter().map(|(Sender(by), user)| Ok((by, user?))).collect()
+}
+
+/// One person, by exactly one of two ids.
+fn user(section: &mut Section<'_, '_>) -> Result<User, Faulty> {
+    let rule = |pattern: &str, allowed: &str| Rule {
+        show: Show::Never,
+        ..Rule::of(allowed, json!({"type": "string", "pattern": pattern}))
+    };
+    let no_id = || Problem::new("is no such id");
+    let id_rule = rule("^[A-Za-z0-9-]{1,64}$", "1 to 64 letters, digits and hyphens, as Verkada gives them");
+    let by_id = section
+        .key("user_id", "Verkada's id of the person.")
+        .parsed(&id_rule, |text| User::of_id(text).ok_or_else(no_id));
+    let external_rule = rule("^.{1,128}$", "1 to 128 characters");
+    let by_external_id = section
+        .key("external_id", "The id that another system gave the person, in place of user_id.")
+        .parsed(&external_rule, |text| User::of_external_id(text).ok_or_else(no_id));
+    match (by_id?, by_external_id?) {
+        (Some(found), None) | (None, Some(found)) => Ok(found.value),
+        (Some(_), Some(found)) => {
+            let problem =
+                Problem::with_cure("user_id and external_id are both given", "remove one of the two");
+            Err(section.refuse(&found.spot, "external_id", problem))
+        }
+        (None, None) => {
+            let problem =
+                Problem::new("names nobody").allowed("user_id or external_id, exactly one of the two");
+            Err(section.refuse_whole(problem))
+        }
+    }
 }
 
 /// Refuses what can only be seen with both parts read.
