@@ -21,6 +21,8 @@ mod end;
 #[path = "support/environment.rs"]
 mod environment;
 #[cfg(test)]
+#[path = "daemon/holds.rs"]
+mod holds;
 #[path = "daemon/memory.rs"]
 mod memory;
 #[cfg(test)]

@@ -171,11 +171,7 @@ pub fn link_settings(config: &Config, client_id: &str) -> mqtt::Settings {
         credentials: broker.credentials.clone(),
         tls: mqtt::Tls { ca_pem: broker.tls.ca_pem.clone(), client: certificate },
         keep_alive: broker.keep_alive,
-        subscriptions: vec![
-            (topics.command_filter(), Qos::AtLeastOnce),
-            (topics.hold_filter(), Qos::AtLeastOnce),
-            (config.home_assistant.birth_topic.clone(), Qos::AtLeastOnce),
-        ],
+        subscriptions: subscriptions(config, &topics),
         heartbeat_topic: topics.heartbeat(),
         session: mqtt::Session::Clean,
         last_will: Some(Publication {
@@ -187,6 +183,13 @@ pub fn link_settings(config: &Config, client_id: &str) -> mqtt::Settings {
         }),
         timings: mqtt::Timings::default(),
     }
+}
+
+/// What the main link listens to: to holds only where they are allowed, for a broker may not let the gateway read them.
+fn subscriptions(config: &Config, topics: &Topics) -> Vec<(String, Qos)> {
+    let holds = config.holds_any_door().then(|| topics.hold_filter());
+    let birth = config.home_assistant.birth_topic.clone();
+    [topics.command_filter(), birth].into_iter().chain(holds).map(|topic| (topic, Qos::AtLeastOnce)).collect()
 }
 
 /// For the securing MQTT link, the same but for what comes over it. `heard_at` is what an earlier run knows of it.
