@@ -33,6 +33,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             doors: config.poll.doors,
             scenarios: config.poll.scenarios,
             events: config.poll.events,
+            access_levels: config.poll.access_levels,
         },
         commands: bridge::CommandSettings {
             read_only: config.commands.read_only,

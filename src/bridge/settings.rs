@@ -86,6 +86,8 @@ pub struct Polls {
     pub scenarios: Duration,
     /// Of access events.
     pub events: Duration,
+    /// Of access levels; `None` where they are not read.
+    pub access_levels: Option<Duration>,
 }
 
 /// What commands may do.

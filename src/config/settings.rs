@@ -173,6 +173,8 @@ pub struct Poll {
     pub scenarios: Duration,
     /// For access events, 1 s to 10 min.
     pub events: Duration,
+    /// For access levels, 5 min to 24 h; `None`: not at all.
+    pub access_levels: Option<Duration>,
 }
 
 /// What may be commanded.

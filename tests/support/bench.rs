@@ -57,7 +57,7 @@ pub(crate) fn settings(style: Style) -> Settings {
             code: CodeFacts::default(),
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
-        polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5) },
+        polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5), access_levels: None },
         commands: CommandSettings {
             read_only: false,
             unlock: true,
@@ -140,9 +140,9 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::Activate { scenario } => format!("activate {scenario}"),
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
+        Request::ListAccessLevels => "access levels".to_owned(),
+        Request::ListAccessGroups => "access groups".to_owned(),
         Request::ListCalendars
-        | Request::ListAccessLevels
-        | Request::ListAccessGroups
         | Request::CreateCalendar(_)
         | Request::WriteCalendar { .. }
         | Request::DeleteException { .. } => panic!("the core does not ask this: {request:?}"),

@@ -105,6 +105,13 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
         events: section
             .key("events", "How often access events are read, and so how soon a door used by badge shows.")
             .duration(second(5), second(1)..=minute(10)),
+        access_levels: section
+            .key(
+                "access_levels",
+                "How often access levels are read, so that doors tell who may pass them when: off, or a \
+                 duration.",
+            )
+            .duration_or_off(Duration::from_hours(1), minute(5)..=Duration::from_hours(24)),
     }
 }
 
