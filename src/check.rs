@@ -51,15 +51,19 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
     good(out, "API token", &format!("the key is accepted at {}", config.verkada.base_url))?;
     let mut well = true;
     let since = clock::now().utc;
-    let requests = [Request::ListDoors, Request::ListScenarios, Request::ReadEvents { since, page: None }];
+    let mut requests =
+        vec![Request::ListDoors, Request::ListScenarios, Request::ReadEvents { since, page: None }];
+    if config.poll.access_levels.is_some() {
+        requests.extend([Request::ListAccessLevels, Request::ListAccessGroups]);
+    }
     for (id, request) in (1..).map(CallId).zip(requests) {
         let what = match request {
             Request::ListDoors => "doors",
             Request::ListScenarios => "scenarios",
+            Request::ListAccessLevels => "access levels",
+            Request::ListAccessGroups => "access groups",
             Request::ReadEvents { .. }
             | Request::ListCalendars
-            | Request::ListAccessLevels
-            | Request::ListAccessGroups
             | Request::Unlock { .. }
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
@@ -104,9 +108,15 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, "can be read")?;
             left_out(out, &page.skipped)
         }
+        Answer::AccessLevels(levels) => {
+            good(out, what, &format!("{} can be read", levels.items.len()))?;
+            left_out(out, &levels.skipped)
+        }
+        Answer::AccessGroups(groups) => {
+            good(out, what, &format!("{} can be read", groups.items.len()))?;
+            left_out(out, &groups.skipped)
+        }
         Answer::Calendars(_)
-        | Answer::AccessLevels(_)
-        | Answer::AccessGroups(_)
         | Answer::Calendar(_)
         | Answer::Unlocked(_)
         | Answer::Taken

@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use tokio::sync::mpsc;
 
 use crate::{
+    access,
     app::{self, End, LockError, State, StateLock},
     audit, check, clock,
     config::{self, Config, Environment, duration},
@@ -53,6 +54,8 @@ enum Command {
     Healthcheck(ConfigFile),
     /// List what was commanded and what became of it, or verify that nobody changed that list.
     Audit(Audit),
+    /// Ask the vendor which access levels and groups may pass which doors, and when.
+    Access(Access),
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +96,18 @@ struct Audit {
     /// With --verify: a head of the chain that was published; it must be found.
     #[arg(long, value_name = "HEX", requires = "verify")]
     head: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Access {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Only this door, by its id or by its exact name.
+    #[arg(long, value_name = "ID|NAME")]
+    door: Option<String>,
+    /// One JSON object a door and line.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +162,7 @@ pub fn main() -> ExitCode {
         Command::Schema => print(&format!("{:#}", config::schema())),
         Command::Healthcheck(file) => healthcheck(&file, &environment),
         Command::Audit(audit) => run_audit(audit, &environment),
+        Command::Access(access) => run_access(&access, &environment),
     };
     result.unwrap_or_else(|failure| {
         // Nobody is left to be told where standard error is closed.
@@ -358,6 +374,25 @@ fn run_audit(wanted: Audit, environment: &Environment) -> Result<ExitCode, Failu
         }
         Err(error) => Err(Failure::new(&error)),
     }
+}
+
+fn run_access(wanted: &Access, environment: &Environment) -> Result<ExitCode, Failure> {
+    let path = config::find(wanted.file.config.as_deref(), environment)?;
+    let config = config::load(&path, environment)?;
+    let found = block_on(async {
+        access::ask(&config, wanted.door.as_deref()).await.map_err(|error| Failure::new(&error))
+    })?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = if wanted.json { found.json(&mut out) } else { found.table(&mut out) };
+    match written.and_then(|()| out.flush()) {
+        // Whoever reads it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        result => result?,
+    }
+    for note in &found.notes {
+        writeln!(io::stderr(), "verkada2mqtt: {note}")?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A listener on every address is asked on loopback.

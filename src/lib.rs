@@ -3,6 +3,7 @@
 //! A pure, synchronous core ([`bridge`], [`hass`], [`model`]) is surrounded by thin adapters; ARCHITECTURE.md draws
 //! the house.
 
+pub mod access;
 pub mod app;
 pub mod audit;
 pub mod bridge;

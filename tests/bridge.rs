@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+#[path = "bridge/access.rs"]
+mod access;
 #[path = "support/bench.rs"]
 mod bench;
 #[path = "bridge/drill.rs"]

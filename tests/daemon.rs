@@ -3,6 +3,9 @@
 //! The modules are marked `cfg(test)` because that is how the lints tell test code.
 
 #[cfg(test)]
+#[path = "daemon/access.rs"]
+mod access;
+#[cfg(test)]
 #[path = "daemon/chaos.rs"]
 mod chaos;
 #[cfg(test)]

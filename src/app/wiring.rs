@@ -35,6 +35,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             scenarios: config.poll.scenarios,
             events: config.poll.events,
             calendars: config.holds_any_door().then_some(config.poll.calendars),
+            access_levels: config.poll.access_levels,
         },
         commands: command_settings(&config.commands),
         holds: bridge::HoldSettings {

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     Bridge,
+    access::Part,
     commands::{Effect, READ_EVERY},
     holds::Deleted,
     poller::{List, Trouble},
@@ -29,6 +30,8 @@ pub(super) enum Pending {
     /// A write into our calendar of a door; with what it deletes.
     Hold(DoorId, Option<Deleted>),
     Drill,
+    /// Who may pass which door.
+    Access(Part),
 }
 
 impl Bridge {
@@ -155,6 +158,7 @@ impl Bridge {
             }
             Pending::Hold(door, deleted) => self.finish_hold(&door, deleted, reply, now),
             Pending::Drill => self.finish_drill(reply, now),
+            Pending::Access(part) => self.take_access(part, reply.id, reply.result, now),
             Pending::Late => {
                 if let Err(Fault::RateLimited { after, .. }) = &reply.result {
                     self.budget.close(*after, now.mono);
@@ -342,7 +346,9 @@ impl Bridge {
                 Effect::NotUnlocked(door) => self.doors.not_unlocked(&door),
                 Effect::Unsure(door) => self.doors.unsure(&door, now),
                 Effect::RateLimited(after) => self.budget.close(after, now.mono),
-                Effect::ListsAreOld => self.refresh(&[List::Doors, List::Scenarios], now),
+                Effect::ListsAreOld => {
+                    self.refresh(&[List::Doors, List::Scenarios], now);
+                }
                 Effect::Alarm(scenario, alarming) => self.raise(&scenario, &alarming, now),
                 Effect::ReadBack(origin, text) => {
                     let stage = Stage::ReadBack;
@@ -353,7 +359,7 @@ impl Bridge {
         }
     }
 
-    fn note_skipped(&mut self, what: &'static str, skipped: &[String]) {
+    pub(super) fn note_skipped(&mut self, what: &'static str, skipped: &[String]) {
         for sentence in skipped.iter().take(8) {
             if self.skipped_said.len() < 256 && self.skipped_said.insert(sentence.clone()) {
                 tracing::warn!(what, cause = ?sentence, "an element of a list cannot be read and is left out");

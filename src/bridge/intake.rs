@@ -64,7 +64,10 @@ impl Bridge {
                 Ok(id) => self.command((Target::Scenario(id), Kind::Scenario), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
             },
-            Some(Destination::Refresh) if !message.retain => self.refresh(&List::ALL, now),
+            Some(Destination::Refresh) if !message.retain => {
+                let at = self.refresh(&List::ALL, now);
+                self.access.hurry(at);
+            }
             Some(Destination::LogLevel) if !message.retain => self.hear_log_level(&message.payload),
             Some(Destination::Restart) if !message.retain => self.hear_restart(&message.payload, now),
             Some(Destination::Acknowledge) if !message.retain => self.acknowledge(now),
@@ -132,8 +135,8 @@ impl Bridge {
         self.birth_at.get_or_insert_with(|| earliest.max(now.mono + jitter));
     }
 
-    /// Reads lists soon, however often it is asked for.
-    pub(super) fn refresh(&mut self, lists: &[List], now: Now) {
+    /// Reads lists soon, however often it is asked for; returns when.
+    pub(super) fn refresh(&mut self, lists: &[List], now: Now) -> Instant {
         let at = match self.last_refresh {
             Some(planned) if planned > now.mono => planned,
             Some(last) => now.mono.max(last + REFRESH_PAUSE),
@@ -143,6 +146,7 @@ impl Bridge {
         for list in lists {
             self.poller.hurry(*list, at);
         }
+        at
     }
 
     fn command(&mut self, (target, kind): (Target, Kind), message: &Message, line: Line, now: Now) {

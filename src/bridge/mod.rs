@@ -3,6 +3,7 @@
 //! [`Bridge`] only routes and keeps the order; its parts own the state. Nothing here knows the clock, the network, a
 //! file or chance: time comes in as [`Now`], jitter from a seed.
 
+mod access;
 mod admission;
 mod alarm;
 mod announce;
@@ -57,6 +58,7 @@ use bytes::Bytes;
 use jiff::SignedDuration;
 
 use self::{
+    access::Access,
     admission::{Ids, Rates},
     alarm::Alarms,
     announce::Announcements,
@@ -96,7 +98,7 @@ pub use self::{
 use crate::{
     hass::{Topics, payload},
     model::{
-        Action, Call, CallId, DoorId, JournalEvent, LinkEvent, Now, Protocol, Publication, Push, Qos,
+        Action, Call, CallId, DoorId, JournalEvent, Lane, LinkEvent, Now, Protocol, Publication, Push, Qos,
         Receipt, Record, RecordNumber, Reply, ScenarioId, Target, TokenState, Turn,
     },
     rng::Rng,
@@ -244,6 +246,7 @@ pub struct Bridge {
     books: Books,
     poller: Poller,
     webhooks: Webhooks,
+    access: Access,
     shown_reliance: Option<Reliance>,
     /// Events from before it are evidence, not news.
     started: jiff::Timestamp,
@@ -313,6 +316,7 @@ impl Bridge {
             books: Books::default(),
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
+            access: Access::new(settings.polls.access_levels, now),
             shown_reliance: None,
             started: now.utc,
             budget: Budget::default(),
@@ -445,6 +449,7 @@ impl Bridge {
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_hold_call(Action::Hold, now))
             .or_else(|| self.next_read(now))
+            .or_else(|| self.next_access_call(now))
     }
 
     /// Whose request a call is that was written, for the measure of its time; to be asked once, before its reply is
@@ -484,7 +489,8 @@ impl Bridge {
             None => (at, Wake::Command),
         });
         let reads = self.poller.next_deadlines().filter(|_| !self.stopping || !self.is_idle());
-        let reads = reads.map(|(at, lane)| (in_lane(at, lane), Wake::Call));
+        let access = self.access.due().filter(|_| !self.stopping).map(|at| (at, Lane::Poll));
+        let reads = reads.chain(access).map(|(at, lane)| (in_lane(at, lane), Wake::Call));
         let unproven = self.link.lapses_at().filter(|_| self.health.commandable);
         let unproven = unproven
             .into_iter()
@@ -494,7 +500,7 @@ impl Bridge {
             .filter(|at| *at > now.mono);
         let reliance = self.webhooks.next_change(now);
         let stale = self.poller.next_stale(now).into_iter().chain(unproven).chain(reliance);
-        let stale = stale.chain(self.readiness.next_change(now.mono));
+        let stale = stale.chain(self.readiness.next_change(now.mono)).chain(self.access.stale_at());
         let stale = stale.map(|at| (at, Wake::Stale));
         commands
             .chain(reads)

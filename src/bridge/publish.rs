@@ -28,6 +28,7 @@ impl Bridge {
     /// Brings everything that is shown in line with what is known. Cheap where nothing changed, and safe to repeat.
     pub(super) fn settle(&mut self, now: Now) {
         self.doors.expire(now);
+        self.expire_access(now);
         self.expire_drill(now);
         let effects = self.commands.expire(now);
         self.perform(effects, now);
@@ -253,7 +254,8 @@ impl Bridge {
         let online = self.health.commandable && self.health.doors && !cut_off;
         let state = view::lock_word(record.shown().lock);
         let position = view::position_word(record);
-        let attributes = view::door_attributes(&self.doors, door, record, self.unavailable.doors());
+        let (unavailable, access) = (self.unavailable.doors(), self.access.members(door));
+        let attributes = view::door_attributes(&self.doors, door, record, unavailable, access);
         let problems = Problem::ALL
             .map(|problem| (problem, view::problem_word(self.doors.problem(door, record, problem))));
         let target = Target::Door(id.clone());

@@ -91,6 +91,8 @@ pub struct Polls {
     pub events: Duration,
     /// Of exception calendars; `None` where nothing needs them, for the key may lack the permission.
     pub calendars: Option<Duration>,
+    /// Of access levels; `None` where they are not read.
+    pub access_levels: Option<Duration>,
 }
 
 /// How doors may be held.

@@ -83,12 +83,14 @@ pub(super) const fn online_word(online: bool) -> &'static str {
     if online { payload::ONLINE } else { payload::OFFLINE }
 }
 
-/// The attributes of a door. Nothing in it changes by the mere passing of time. `unavailable`: why all doors are.
+/// The attributes of a door. Nothing in it changes by the mere passing of time. `unavailable`: why all doors are. `access`: who
+/// may pass it.
 pub(super) fn door_attributes(
     doors: &Doors,
     door: &Door,
     record: &doors::Record,
     unavailable: Option<&str>,
+    access: Vec<(&'static str, Value)>,
 ) -> Bytes {
     let shown = record.shown();
     let unlocking = shown.source == Source::Command && matches!(shown.lock, Lock::Unlocking | Lock::Unlocked);
@@ -98,7 +100,7 @@ pub(super) fn door_attributes(
     let covered_by: Vec<_> = record.covered_by().take(MAX_LISTED_SCENARIOS).map(ScenarioId::as_str).collect();
     let cut_off = doors.is_cut_off(door);
     let unavailable = unavailable.or_else(|| cut_off.then_some("the controller of the door is offline"));
-    bytes_of(&json!({
+    let mut attributes = json!({
         "name": door.name.as_deref().and_then(name::shown),
         "site": door.site.as_ref().and_then(|site| site.name.as_deref()).and_then(name::shown),
         "site_id": door.site.as_ref().map(|site| site.id.as_str()),
@@ -116,7 +118,11 @@ pub(super) fn door_attributes(
         "unavailable_reason": unavailable,
         "last_event": record.last_event.as_ref().map(last_event),
         "last_command": record.last_command.as_ref().map(command),
-    }))
+    });
+    if let Some(attributes) = attributes.as_object_mut() {
+        attributes.extend(access.into_iter().map(|(member, value)| (member.to_owned(), value)));
+    }
+    bytes_of(&attributes)
 }
 
 /// The attributes of a scenario; names of sites and doors stand in them where the list of doors tells them.

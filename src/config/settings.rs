@@ -185,6 +185,8 @@ pub struct Poll {
     pub events: Duration,
     /// For exception calendars, 10 s to 1 h; only where doors may be held.
     pub calendars: Duration,
+    /// For access levels, 5 min to 24 h; `None`: not at all.
+    pub access_levels: Option<Duration>,
 }
 
 /// How doors may be held.

@@ -1,5 +1,6 @@
 //! Home Assistant: discovery messages, topics and payloads, as functions from data to data.
 
+pub mod access;
 pub mod discovery;
 pub mod event;
 mod gateway;

@@ -258,8 +258,8 @@ impl Reason {
                 Check::Vendor,
                 FAILED,
                 "Verkada says that the person in whose name the door was to be unlocked has no access to it now.",
-                "the person's access levels in Command, and their hours; see \
-                 [unlock as a person](../README.md#unlock-as-a-person)",
+                "`verkada2mqtt access --door` lists who may pass the door when; see \
+                 [who may pass a door](../README.md#who-may-pass-a-door)",
             ),
             Self::NotFound => (
                 Check::Vendor,

@@ -63,7 +63,13 @@ pub(crate) fn settings(style: Style) -> Settings {
             code: CodeFacts::default(),
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
-        polls: Polls { doors: secs(300), scenarios: secs(5), events: secs(5), calendars: None },
+        polls: Polls {
+            doors: secs(300),
+            scenarios: secs(5),
+            events: secs(5),
+            calendars: None,
+            access_levels: None,
+        },
         commands: CommandSettings {
             read_only: false,
             unlock: true,
@@ -152,9 +158,8 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::CreateCalendar(_) | Request::WriteCalendar { .. } | Request::DeleteException { .. } => {
             write_line(request)
         }
-        Request::ListAccessLevels | Request::ListAccessGroups => {
-            panic!("the core does not ask this: {request:?}")
-        }
+        Request::ListAccessLevels => "access levels".to_owned(),
+        Request::ListAccessGroups => "access groups".to_owned(),
     }
 }
 

@@ -114,6 +114,13 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
                  elsewhere shows.",
             )
             .duration(minute(1), second(10)..=Duration::from_hours(1)),
+        access_levels: section
+            .key(
+                "access_levels",
+                "How often access levels are read, so that doors tell who may pass them when: off, or a \
+                 duration.",
+            )
+            .duration_or_off(Duration::from_hours(1), minute(5)..=Duration::from_hours(24)),
     }
 }
 

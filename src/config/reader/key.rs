@@ -146,6 +146,31 @@ impl Key<'_, '_, '_> {
         .map_or(default, |found| found.value)
     }
 
+    /// A duration within limits, or `off`, which is the default; `usual` is an example.
+    pub(in crate::config) fn duration_or_off(
+        mut self,
+        usual: Duration,
+        limits: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        const OFF: &str = "off";
+        let [least, most, usual] = [*limits.start(), *limits.end(), usual].map(duration::format);
+        let pattern = "^(off|[0-9]+ ?(ms|s|m|h|d))$";
+        let schema = json!({"type": "string", "pattern": pattern, "examples": [OFF, usual]});
+        self.note_default(schema.clone(), &json!(OFF));
+        let found = self.take()?;
+        let allowed = format!(
+            "off, or a whole number with ms, s, m, h or d, from {least} to {most}, for instance {usual}"
+        );
+        self.check(found, &Rule::of(allowed, schema), |text| {
+            if text == OFF {
+                return Ok(None);
+            }
+            let read = duration::parse(text).map_err(|error| Problem::new(error.to_string()))?;
+            if limits.contains(&read) { Ok(Some(read)) } else { Err(Problem::new("out of range")) }
+        })
+        .map_or(None, |found| found.value)
+    }
+
     /// A set of identifiers, each with the place where it stands; empty by default.
     pub(in crate::config) fn ids<T: FromStr<Err: Display> + Ord>(mut self) -> BTreeMap<T, Spot> {
         let item_rule = Rule::of(

@@ -53,13 +53,20 @@ impl WireLevel {
                 Err(cause) => lost.push(format!("entry {index} of its schedule: {cause}")),
             }
         }
+        let names_doors = self.doors.as_ref().is_some_and(|doors| !doors.is_empty());
+        let doors = ids("a door", self.doors, lost);
+        if names_doors && doors.is_empty() {
+            // Without its doors it would pass for one about all doors of its sites.
+            return Err("none of its doors can be read".to_owned());
+        }
         Ok(AccessLevel {
             id,
             name: self.name.map(|name| cut(&name)),
             groups: ids("a group", self.access_groups, lost),
-            doors: ids("a door", self.doors, lost),
+            doors,
             sites: ids("a site", self.sites, lost),
             schedule,
+            partial: !lost.is_empty(),
         })
     }
 }
@@ -160,10 +167,12 @@ mod tests {
             {"access_level_id": "a", "name": "again"},
             {"access_level_id": 5},
             {"access_level_id": "c/#"},
+            {"access_level_id": "d", "doors": ["#", null], "sites": ["s"]},
         ]});
         let list = access_levels(body.to_string().as_bytes()).unwrap();
         assert_eq!(list.items.iter().map(|level| level.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((list.items[0].schedule.len(), list.items[0].doors.len()), (1, 1));
+        assert_eq!((list.items[0].partial, list.items[1].partial), (true, false));
         let kept = "access level 0 of the list is kept without";
         assert_eq!(
             list.skipped[..8],
@@ -181,7 +190,8 @@ mod tests {
             ]
         );
         let starts: Vec<_> = list.skipped[8..].iter().map(|text| text.split(':').next().unwrap()).collect();
-        assert_eq!(starts, [3, 4].map(|n| format!("access level {n} of the list is left out")));
+        assert_eq!(starts, [3, 4, 5].map(|n| format!("access level {n} of the list is left out")));
+        assert!(list.skipped[10].ends_with(": none of its doors can be read"), "{}", list.skipped[10]);
 
         let body = json!({"access_groups": [
             {"group_id": "a", "name": null, "user_ids": ["u"]}, {"group_id": null, "name": "N"}, {"group_id": "+"}, 5,
