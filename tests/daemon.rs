@@ -23,9 +23,9 @@ mod end;
 #[cfg(test)]
 #[path = "support/environment.rs"]
 mod environment;
-#[cfg(test)]
 #[path = "daemon/holds.rs"]
 mod holds;
+#[cfg(test)]
 #[path = "daemon/memory.rs"]
 mod memory;
 #[cfg(test)]
