@@ -484,6 +484,15 @@ fn what_contradicts_a_hold_makes_the_door_unknown() {
     bench.events.push(event("e-1", EventKind::Locked, "d-1", bench.now.utc));
     bench.run(secs(10));
     assert_eq!(state(&bench), ("None".to_owned(), "unlocked".to_owned()));
+    // The vendor tells the begin of a hold as a change without a direction; later such a change may be anything.
+    let mut moved = held();
+    moved.events.push(event("e-2", EventKind::LockChanged, "d-1", moved.now.utc));
+    moved.run(secs(70));
+    assert_eq!(state(&moved).0, "UNLOCKED");
+    moved.events.push(event("e-3", EventKind::LockChanged, "d-1", moved.now.utc));
+    moved.run(secs(10));
+    assert_eq!(state(&moved).0, "None");
+    moved.take_log();
     let mut other = held();
     active(&mut other, true);
     other.run(secs(10));

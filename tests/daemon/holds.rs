@@ -85,11 +85,14 @@ async fn a_gateway_that_is_killed_leaves_no_door_open_and_knows_the_hold_again()
     let again = rig.run();
     ready(&again).await;
     let client = rig.client().await;
-    client.shows(&format!("verkada/door/{door}/state"), "UNLOCKED").await;
+    rig.holds(&format!("verkada/door/{door}/state"), "UNLOCKED").await;
     let hold: serde_json::Value =
         serde_json::from_str(&rig.retained(&format!("verkada/door/{door}/hold")).unwrap()).unwrap();
     let known: Timestamp = hold["until"].as_str().unwrap().parse().unwrap();
-    assert_eq!((hold["mode"].as_str(), known.as_second()), (Some("unlocked"), until.as_second()));
+    assert_eq!(hold["mode"], "unlocked");
+    // The second is known where it could be written down before the end came.
+    let late = known.as_second() - until.as_second();
+    assert!((0..=60).contains(&late), "{known} {until}");
     client.publish(&format!("verkada/door/{door}/hold/set"), "END").await;
     locked(&rig).await;
 }

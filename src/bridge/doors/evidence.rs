@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Choices;
 use crate::{
     bridge::{confirmation::Window, scenarios::Coverage},
     model::{EventKind, Now, ScenarioId},
 };
+
+/// How long after a hold was written its begin may be told by an event, by another clock.
+const HOLD_BEGINS: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is shown of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,6 +261,8 @@ impl Evidence {
         match self.proof {
             Some((proof, at)) if at > held.since => match (proof, held.unlocked) {
                 (Proof::Unlocked, true) | (Proof::Locked, false) => shown,
+                // The begin of a hold is told as a change without a direction.
+                (Proof::Moved, _) if at.duration_since(held.since) <= HOLD_BEGINS => shown,
                 (Proof::Locked, true) | (Proof::Moved, _) => unknown,
                 (Proof::Unlocked, false) => self.without_hold(choices),
             },

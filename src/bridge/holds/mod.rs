@@ -61,6 +61,8 @@ pub(super) const HOLD_LEAVES: [&str; 2] = ["hold", "hold_minutes"];
 pub(super) struct HoldMemory {
     /// The doors of which a hold was shown.
     pub(super) shown: BTreeSet<DoorId>,
+    /// When the holds that are in force were written: what happened before says nothing of them.
+    pub(super) begun: BTreeMap<DoorId, Timestamp>,
     /// When unlocked holds end, to the second.
     pub(super) ends: BTreeMap<DoorId, Timestamp>,
     /// How many minutes a hold of a door lasts that does not say it.
@@ -76,8 +78,6 @@ pub(super) struct Holds {
     calendars: Calendars,
     memory: HoldMemory,
     memory_changed: bool,
-    /// When a hold of this run was written: what happened before says nothing of it.
-    begun: BTreeMap<DoorId, Timestamp>,
     /// What our calendars say, by door.
     periods: BTreeMap<DoorId, Vec<Period>>,
     /// What is shown of doors that have any.
@@ -98,7 +98,6 @@ impl Holds {
             calendars: Calendars::default(),
             memory,
             memory_changed: false,
-            begun: BTreeMap::new(),
             periods: BTreeMap::new(),
             in_force: BTreeMap::new(),
             fresh: false,
@@ -159,7 +158,7 @@ impl Holds {
     fn look(&mut self, now: Timestamp) -> BTreeSet<DoorId> {
         let current = self.periods.iter().filter_map(|(door, periods)| {
             let period = periods.iter().find(|period| period.from <= now && now < period.until)?;
-            let begun = self.begun.get(door).filter(|at| period.from < **at && **at <= now);
+            let begun = self.memory.begun.get(door).filter(|at| period.from < **at && **at <= now);
             Some((door.clone(), Period { from: begun.copied().unwrap_or(period.from), ..*period }))
         });
         let current: BTreeMap<DoorId, Period> = current.collect();
@@ -215,7 +214,8 @@ impl Holds {
     /// The door is gone, or may not be held any more. Says whether a hold of it was shown.
     pub(super) fn forget(&mut self, door: &DoorId) -> bool {
         let (shown, ends) = (self.memory.shown.remove(door), self.memory.ends.remove(door));
-        self.memory_changed |= shown || ends.is_some();
+        let begun = self.memory.begun.remove(door);
+        self.memory_changed |= shown || ends.is_some() || begun.is_some();
         shown
     }
 
@@ -346,7 +346,8 @@ impl Bridge {
             (Ok(Answer::Calendar(calendar)), None) => {
                 self.holds.calendars.put(calendar);
                 if !self.holds.in_force.contains_key(door) {
-                    self.holds.begun.insert(door.clone(), now.utc);
+                    self.holds.memory.begun.insert(door.clone(), now.utc);
+                    self.holds.memory_changed = true;
                 }
                 Ok(())
             }
