@@ -16,6 +16,7 @@
 
 mod assistant;
 mod gateway;
+mod holds;
 mod registry;
 
 use std::{
@@ -66,6 +67,12 @@ fn doors_and_scenarios_work_in_home_assistant() {
 #[ignore = "needs a Home Assistant: see CONTRIBUTING.md"]
 fn the_registry_stays_clean_in_home_assistant() {
     with_building(registry::check);
+}
+
+#[test]
+#[ignore = "needs a Home Assistant: see CONTRIBUTING.md"]
+fn a_door_is_held_from_home_assistant() {
+    with_building(holds::check);
 }
 
 fn with_building(check: impl FnOnce(&Place, &Building) + Send + 'static) {
