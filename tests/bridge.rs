@@ -709,6 +709,29 @@ fn time_spent_waiting_to_be_handled_counts_as_age() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_makes_no_command_younger() {
+    for (target, word, limit) in [("door/d-1", "unlock", 10), ("scenario/s-1", "activate", 60)] {
+        // Within what the clocks of senders may differ by, and far beyond.
+        for back in [4, 3_600] {
+            let mut bench = Bench::settled();
+            let then = bench.now;
+            let payload = json!({"action": word, "issued_at": then.utc.to_string()}).to_string();
+            bench.auto = false;
+            bench.now = later(then, secs(limit));
+            bench.now.utc -= secs(back);
+            bench.command_with(target, &payload, |message| {
+                message.received_at = then.mono;
+                message.echo_sent_at = then.mono.checked_sub(secs(1));
+            });
+            let sent = bench.open.iter().filter(|call| call_line(&call.request).ends_with("-1")).count();
+            assert_eq!(sent, 0, "{target} after {back} s back");
+            assert_eq!(bench.last_result()["reason"], "too_old", "{target} after {back} s back");
+            bench.take_log();
+        }
+    }
+}
+
+#[test]
 fn an_activate_runs_on_a_link_that_was_proven_within_a_minute_or_began_within_it() {
     for (echo, passes) in [(Some(59_900), true), (Some(60_000), false), (None, true)] {
         let mut bench = Bench::settled();

@@ -208,6 +208,22 @@ fn a_planted_fault_is_found() {
     assert!(!names_place("https://example.org/srv/me/gateway", "/srv/me/gateway"));
 }
 
+#[test]
+fn a_planted_defect_breaks_each_invariant() {
+    let faults = project("docs/faults.md");
+    let (_, rows) = faults.split_once("\n## Invariants\n").unwrap();
+    let names = rows.lines().filter_map(|line| line.strip_prefix("| I-")?.split(" | ").next());
+    let numbers: Vec<&str> = names.flat_map(|names| names.split(", I-")).collect();
+    assert_eq!(numbers.len(), 31, "the table was not read");
+    let mut patches = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/defects"), &mut patches);
+    for number in numbers {
+        let prefix = format!("I-{number}-");
+        let breaks = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&prefix);
+        assert!(patches.iter().any(breaks), "no patch in tests/defects breaks I-{number}");
+    }
+}
+
 /// A file of the project.
 fn project(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()

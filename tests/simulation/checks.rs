@@ -245,6 +245,7 @@ impl World {
 
     pub(crate) fn publish(&mut self, publication: Publication) {
         self.publications += 1;
+        self.note_act(&publication);
         let text = String::from_utf8(publication.payload.to_vec()).unwrap();
         let topic = publication.topic.as_str();
         if topic.ends_with("/state") || topic.ends_with("/result") || topic.ends_with("availability") {

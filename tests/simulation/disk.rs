@@ -28,6 +28,7 @@ impl World {
     /// Takes what the core wants to be written down, and looks at it.
     pub(crate) fn take_records(&mut self) {
         while let Some(record) = self.gateway.bridge.next_record() {
+            self.note_act(&record);
             self.take_record(&record);
             self.disk.waiting.push_back(record);
         }

@@ -208,6 +208,7 @@ impl World {
     /// Gives the broker the receipts that the core lets go.
     pub(crate) fn take_receipts(&mut self) {
         while let Some(receipt) = self.gateway.bridge.next_receipt() {
+            self.note_act(&receipt);
             if receipt.epoch != self.securing.epoch || !self.securing.up {
                 continue;
             }

@@ -88,6 +88,8 @@ impl World {
 
     pub(crate) fn call(&mut self, call: Call) {
         let what = bench::call_line(&call.request);
+        let within = call.send_before.saturating_duration_since(self.now.mono);
+        self.note_act(&(call.id, &call.request, within, call.opening));
         self.check_budget(&call);
         let command = self.check_command(&call);
         // A lockdown does not wait for the answer to what it overtakes.
