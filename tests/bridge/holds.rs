@@ -34,7 +34,11 @@ fn hold(bench: &mut Bench, payload: &str) {
 
 /// A door that is held unlocked for half an hour from the beginning.
 fn held() -> Bench {
-    let mut bench = ready();
+    held_with(holding())
+}
+
+fn held_with(settings: Settings) -> Bench {
+    let mut bench = ready_with(settings);
     hold(&mut bench, r#"{"mode":"unlocked","for":30,"id":"h-1"}"#);
     bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
     bench.take_log();
@@ -44,6 +48,10 @@ fn held() -> Bench {
 
 fn shown_hold(bench: &Bench) -> Value {
     serde_json::from_str(&bench.held("door/d-1/hold").unwrap()).unwrap()
+}
+
+fn with_assumed() -> Settings {
+    Settings { assume_locked: true, ..holding() }
 }
 
 /// What is shown of the lock, and of the hold.
@@ -493,6 +501,17 @@ fn what_contradicts_a_hold_makes_the_door_unknown() {
     moved.run(secs(10));
     assert_eq!(state(&moved).0, "None");
     moved.take_log();
+    // So it is with its end, after which nothing is known but what the owner assumes.
+    let mut over = held_with(with_assumed());
+    over.run(secs(30));
+    hold(&mut over, "END");
+    over.events.push(event("e-4", EventKind::LockChanged, "d-1", over.now.utc));
+    over.carry_out("delete cal-1 ex-2");
+    over.run(secs(20));
+    over.events.push(event("e-5", EventKind::LockChanged, "d-1", over.now.utc));
+    over.run(secs(20));
+    assert_eq!(state(&over), ("LOCKED".to_owned(), "schedule".to_owned()));
+    over.take_log();
     let mut other = held();
     active(&mut other, true);
     other.run(secs(10));
@@ -506,27 +525,29 @@ fn what_contradicts_a_hold_makes_the_door_unknown() {
     }
 }
 
-#[test]
+/// Answers every open reading but that of calendars, which fails.
 #[expect(clippy::wildcard_enum_match_arm, reason = "nothing but lists is asked for")]
+fn answer_but_calendars(bench: &mut Bench, fault: impl Fn() -> Fault) {
+    for call in std::mem::take(&mut bench.open) {
+        let result = match call.request {
+            Request::ListCalendars => Err(fault()),
+            Request::ListDoors => Ok(Answer::Doors(inventory(bench.doors.clone()))),
+            Request::ListScenarios => Ok(Answer::Scenarios(inventory(bench.scenarios.clone()))),
+            Request::ReadEvents { .. } => {
+                Ok(Answer::Events(EventPage { events: Vec::new(), skipped: Vec::new(), next: None }))
+            }
+            other => panic!("nobody asked for {other:?}"),
+        };
+        bench.reply(call.id, result);
+    }
+}
+
+#[test]
 fn a_key_without_the_permission_is_told_and_spoils_nothing_else() {
     let mut bench = ready();
     bench.auto = false;
     bench.run(secs(61));
-    let refuse = |bench: &mut Bench| {
-        let (doors, scenarios) = (bench.doors.clone(), bench.scenarios.clone());
-        for call in std::mem::take(&mut bench.open) {
-            let result = match call.request {
-                Request::ListCalendars => Err(Fault::Unauthorized(trace())),
-                Request::ListDoors => Ok(Answer::Doors(inventory(doors.clone()))),
-                Request::ListScenarios => Ok(Answer::Scenarios(inventory(scenarios.clone()))),
-                Request::ReadEvents { .. } => {
-                    Ok(Answer::Events(EventPage { events: Vec::new(), skipped: Vec::new(), next: None }))
-                }
-                other => panic!("nobody asked for {other:?}"),
-            };
-            bench.reply(call.id, result);
-        }
-    };
+    let refuse = |bench: &mut Bench| answer_but_calendars(bench, || Fault::Unauthorized(trace()));
     refuse(&mut bench);
     for _ in 0..30 {
         bench.run(secs(5));
@@ -540,6 +561,21 @@ fn a_key_without_the_permission_is_told_and_spoils_nothing_else() {
     bench.run(secs(1));
     refuse(&mut bench);
     assert_eq!(ended(&mut bench), end("failed", "unauthorized"));
+}
+
+#[test]
+fn a_hold_that_may_have_ended_is_unknown_and_never_assumed_to_be_locked() {
+    let mut bench = held_with(with_assumed());
+    bench.auto = false;
+    bench.run(secs(400));
+    assert_eq!(state(&bench), ("None".to_owned(), "unknown".to_owned()), "the calendars are out of date");
+    bench.take_log();
+    bench.restart(with_assumed(), secs(10));
+    bench.auto = false;
+    bench.join_unread();
+    answer_but_calendars(&mut bench, || Fault::Unclear(trace()));
+    assert_eq!(state(&bench), ("None".to_owned(), "unknown".to_owned()), "the calendars were not read yet");
+    bench.take_log();
 }
 
 #[test]

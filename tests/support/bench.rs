@@ -403,10 +403,15 @@ impl Bench {
         }
     }
 
-    /// Begins a session that is proven at once, and lets all lists be read.
-    pub(crate) fn join(&mut self) {
+    /// Begins a session that is proven at once.
+    pub(crate) fn join_unread(&mut self) {
         self.link(LinkEvent::Up { protocol: Protocol::V5, max_packet: None });
         self.link(LinkEvent::Proven);
+    }
+
+    /// Begins such a session, and lets all lists be read.
+    pub(crate) fn join(&mut self) {
+        self.join_unread();
         self.run(secs(1));
     }
 

@@ -10,8 +10,8 @@ use crate::{
     model::{EventKind, Now, ScenarioId},
 };
 
-/// How long after a hold was written its begin may be told by an event, by another clock.
-const HOLD_BEGINS: SignedDuration = SignedDuration::from_mins(1);
+/// How far from its begin or end a hold may be told by an event, by another clock.
+const HOLD_TOLD: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is shown of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,8 @@ pub(in crate::bridge) struct Held {
     pub(in crate::bridge) unlocked: bool,
     pub(in crate::bridge) since: Timestamp,
     pub(in crate::bridge) until: Timestamp,
+    /// Whether the calendars were not read lately, so that it may have ended.
+    pub(in crate::bridge) stale: bool,
 }
 
 /// An event told that somebody was let in: what says nothing of the lock itself, and is only a guess about it.
@@ -135,6 +137,8 @@ pub(super) struct Evidence {
     granted: Option<Grant>,
     /// The hold of ours that is in force.
     held: Option<Held>,
+    /// When the newest one began or ended.
+    hold_edge: Option<Timestamp>,
     /// The oldest lock event seen of it: from then on lock events are waited for instead of guessing from grants.
     speaks_since: Option<Timestamp>,
 }
@@ -152,6 +156,11 @@ impl Evidence {
 
     /// Takes what an event proves about the lock, if it is newer than what was known.
     pub(super) fn prove(&mut self, proof: Proof, at: Timestamp) {
+        // Begin and end of a hold are told as changes without a direction.
+        let by_hold = |edge: Timestamp| at.duration_since(edge).abs() <= HOLD_TOLD;
+        if proof == Proof::Moved && self.hold_edge.is_some_and(by_hold) {
+            return;
+        }
         match self.proof {
             Some((_, known)) if at < known => {}
             // Event times are whole seconds: which of two contradicting events came last is not known.
@@ -185,8 +194,17 @@ impl Evidence {
         !contrary && self.guess(choices, own_unlock).is_none()
     }
 
-    /// A hold of ours is in force, or none is any more.
-    pub(super) const fn hold(&mut self, held: Option<Held>) {
+    /// A hold of ours is in force, or none is any more. After its end the door is what its schedule says, and evidence from
+    /// before proves nothing.
+    pub(super) fn hold(&mut self, held: Option<Held>, now: Now) {
+        match (self.held, held) {
+            (Some(_), None) => {
+                self.hold_edge = Some(now.utc);
+                self.proof = self.proof.filter(|(_, at)| *at > now.utc);
+            }
+            (_, Some(new)) => self.hold_edge = Some(new.since),
+            (None, None) => {}
+        }
         self.held = held;
     }
 
@@ -255,6 +273,9 @@ impl Evidence {
         let relock_due = held.unlocked.then_some(held.until);
         let shown = Shown { lock, source: Source::Hold, at: Some(held.since), relock_due };
         let unknown = Shown { lock: Lock::Unknown, relock_due: None, ..shown };
+        if held.stale {
+            return unknown;
+        }
         if self.covered.is_some() {
             return if held.unlocked { unknown } else { self.without_hold(choices) };
         }
@@ -262,7 +283,7 @@ impl Evidence {
             Some((proof, at)) if at > held.since => match (proof, held.unlocked) {
                 (Proof::Unlocked, true) | (Proof::Locked, false) => shown,
                 // The begin of a hold is told as a change without a direction.
-                (Proof::Moved, _) if at.duration_since(held.since) <= HOLD_BEGINS => shown,
+                (Proof::Moved, _) if at.duration_since(held.since) <= HOLD_TOLD => shown,
                 (Proof::Locked, true) | (Proof::Moved, _) => unknown,
                 (Proof::Unlocked, false) => self.without_hold(choices),
             },

@@ -297,9 +297,9 @@ impl Doors {
     }
 
     /// A hold of ours is in force, or none is any more.
-    pub(super) fn hold(&mut self, id: &DoorId, held: Option<Held>) {
+    pub(super) fn hold(&mut self, id: &DoorId, held: Option<Held>, now: Now) {
         if let Some(record) = self.records.get_mut(id) {
-            record.evidence.hold(held);
+            record.evidence.hold(held, now);
             self.changed.insert(id.clone());
         }
     }

@@ -71,6 +71,7 @@ pub(super) struct HoldMemory {
 
 /// All that is known of holds.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Holds {
     /// The gateway's part of the names of its calendars.
     owner: String,
@@ -82,7 +83,8 @@ pub(super) struct Holds {
     periods: BTreeMap<DoorId, Vec<Period>>,
     /// What is shown of doors that have any.
     in_force: BTreeMap<DoorId, Period>,
-    /// Whether the calendars were read lately.
+    /// Whether the calendars were read at all, and lately.
+    was_read: bool,
     fresh: bool,
     /// Whether something was written, or read anew.
     changed: bool,
@@ -100,8 +102,9 @@ impl Holds {
             memory_changed: false,
             periods: BTreeMap::new(),
             in_force: BTreeMap::new(),
+            was_read: false,
             fresh: false,
-            changed: false,
+            changed: true,
             changes_at: None,
         }
     }
@@ -168,6 +171,22 @@ impl Holds {
         let changed = both.filter(|door| current.get(*door) != self.in_force.get(*door)).cloned().collect();
         self.in_force = current;
         changed
+    }
+
+    /// What is believed of the hold of a door: what was read, or, before anything was, what an earlier run wrote.
+    fn held(&self, door: &DoorId, now: Timestamp) -> Option<Held> {
+        let read = self.in_force.get(door).map(|period| Held {
+            unlocked: period.mode == DoorMode::Unlocked,
+            since: period.from,
+            until: period.until,
+            stale: !self.fresh,
+        });
+        let remembered = || {
+            let (since, until) = (*self.memory.begun.get(door)?, *self.memory.ends.get(door)?);
+            let may_last = !self.was_read && now < until;
+            may_last.then_some(Held { unlocked: true, since, until, stale: true })
+        };
+        read.or_else(remembered)
     }
 
     /// What our calendar of a door says, as far as is known.
@@ -368,7 +387,7 @@ impl Bridge {
     /// Takes the list of calendars.
     pub(super) fn take_calendars(&mut self, list: Inventory<Calendar>, read: CallId, now: Now) {
         self.holds.calendars.observe(list);
-        self.holds.changed = true;
+        (self.holds.was_read, self.holds.changed) = (true, true);
         let as_of = self.last_call;
         let effects =
             self.holds.with_tasks(&self.doors, as_of, now, |tasks, sight| tasks.observe(read, sight));
@@ -405,14 +424,12 @@ impl Bridge {
         if turned {
             changed.extend(self.doors.iter().map(|(id, ..)| id.clone()));
         }
+        if !fresh {
+            changed.extend(self.holds.memory.begun.keys().cloned());
+        }
         for door in changed {
-            let held = self.holds.in_force.get(&door).filter(|_| fresh);
-            let held = held.map(|period| Held {
-                unlocked: period.mode == DoorMode::Unlocked,
-                since: period.from,
-                until: period.until,
-            });
-            self.doors.hold(&door, held);
+            let held = self.holds.held(&door, now.utc);
+            self.doors.hold(&door, held, now);
         }
         self.end_what_is_over(now);
     }
