@@ -338,6 +338,18 @@ fn a_lockdown_is_taken_up_after_a_crash_unless_it_is_old_or_overtaken() {
     assert_eq!((count(&log, ">activate"), count(&log, "result activate failed stopping")), (0, 1), "{log:?}");
     assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("ON"));
 
+    // The clock was set back since: nobody knows how old it is.
+    let mut bench = Bench::settled();
+    bench.command("scenario/s-1", "ON");
+    bench.take_log();
+    bench.now.utc -= secs(3_600);
+    bench.restart_with_journal(settings(Style::Device), secs(5));
+    bench.join();
+    bench.run(secs(5));
+    let log = bench.take_log();
+    assert_eq!((count(&log, ">activate"), count(&log, "result activate failed stopping")), (0, 1), "{log:?}");
+    assert_eq!(bench.held("bridge/lockdown_alarm").as_deref(), Some("ON"));
+
     // Overtaken by a release.
     let mut bench = Bench::settled();
     bench.command("scenario/s-1", "ON");
