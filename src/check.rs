@@ -53,6 +53,9 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
     let since = clock::now().utc;
     let mut requests =
         vec![Request::ListDoors, Request::ListScenarios, Request::ReadEvents { since, page: None }];
+    if config.holds_any_door() {
+        requests.push(Request::ListCalendars);
+    }
     if config.poll.access_levels.is_some() {
         requests.extend([Request::ListAccessLevels, Request::ListAccessGroups]);
     }
@@ -62,8 +65,8 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             Request::ListScenarios => "scenarios",
             Request::ListAccessLevels => "access levels",
             Request::ListAccessGroups => "access groups",
+            Request::ListCalendars => "exception calendars",
             Request::ReadEvents { .. }
-            | Request::ListCalendars
             | Request::Unlock { .. }
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
@@ -91,7 +94,7 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
                 let name = door.name.as_deref().unwrap_or("without a name");
                 writeln!(
                     out,
-                    "       {} ({name:?}) cannot be unlocked: in Verkada Command, switch on \"Enable Door Management via \
+                    "       {} ({name:?}) cannot be unlocked or held: in Verkada Command, switch on \"Enable Door Management via \
                      API\" for the organisation, the site and the door (Installer Settings)",
                     door.id
                 )?;
@@ -116,11 +119,11 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, &format!("{} can be read", groups.items.len()))?;
             left_out(out, &groups.skipped)
         }
-        Answer::Calendars(_)
-        | Answer::Calendar(_)
-        | Answer::Unlocked(_)
-        | Answer::Taken
-        | Answer::Drilled(_) => Ok(true),
+        Answer::Calendars(calendars) => {
+            good(out, what, &format!("{} can be read", calendars.items.len()))?;
+            left_out(out, &calendars.skipped)
+        }
+        Answer::Calendar(_) | Answer::Unlocked(_) | Answer::Taken | Answer::Drilled(_) => Ok(true),
     }
 }
 

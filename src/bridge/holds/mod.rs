@@ -363,7 +363,7 @@ impl Bridge {
     pub(super) fn finish_hold(&mut self, door: &DoorId, deleted: Option<Deleted>, reply: Reply, now: Now) {
         let result = match (reply.result, deleted) {
             (Ok(Answer::Calendar(calendar)), None) => {
-                self.holds.calendars.put(calendar);
+                self.holds.calendars.put(calendar, now.mono);
                 if !self.holds.in_force.contains_key(door) {
                     self.holds.memory.begun.insert(door.clone(), now.utc);
                     self.holds.memory_changed = true;
@@ -371,7 +371,7 @@ impl Bridge {
                 Ok(())
             }
             (Ok(Answer::Taken), Some((calendar, exception))) => {
-                self.holds.calendars.delete(&calendar, &exception);
+                self.holds.calendars.delete(&calendar, &exception, now.mono);
                 Ok(())
             }
             (Ok(_), _) => Err(Fault::Malformed(Trace::new("the answer does not fit the request"))),
@@ -386,7 +386,7 @@ impl Bridge {
 
     /// Takes the list of calendars.
     pub(super) fn take_calendars(&mut self, list: Inventory<Calendar>, read: CallId, now: Now) {
-        self.holds.calendars.observe(list);
+        self.holds.calendars.observe(list, now.mono);
         (self.holds.was_read, self.holds.changed) = (true, true);
         let as_of = self.last_call;
         let effects =

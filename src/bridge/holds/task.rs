@@ -493,8 +493,9 @@ impl Tasks {
             effects.extend(self.remove(door, |task| task.give_way(door, bar, now)));
             return effects;
         }
-        // Somebody else deleted it in between: the list tells what is left. Twice in a row it is something else.
-        if matches!(fault, Fault::NotFound(_)) && attempts > 2 {
+        // Somebody else deleted it in between, or an earlier request of unknown fate did: the list tells what is left. What opens
+        // and is not found again and again is something else.
+        if matches!(fault, Fault::NotFound(_)) && task.action.opens() && attempts > 2 {
             effects.push(Effect::ListsAreOld);
             effects.extend(self.remove(door, |task| task.end_by(door, &fault, now)));
             return effects;
@@ -591,7 +592,7 @@ impl Tasks {
     }
 
     fn pause(&mut self, attempts: u32, fault: &Fault) -> Duration {
-        if !matches!(fault, Fault::NotSent(_)) {
+        if matches!(fault, Fault::RateLimited { .. }) || attempts == 0 {
             return Duration::ZERO;
         }
         let ceiling = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(4)).min(MAX_PAUSE);
