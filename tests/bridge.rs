@@ -1962,6 +1962,7 @@ fn check_keys(topic: &str, value: &Value, allowed: &[&str]) {
 }
 
 /// One entity of a discovery message.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn check_entity(topic: &str, platform: &str, entity: &Value) {
     let common = [
         "availability",
@@ -2017,8 +2018,28 @@ fn check_entity(topic: &str, platform: &str, entity: &Value) {
             "state_topic",
             "suggested_display_precision",
             "unit_of_measurement",
+            "value_template",
         ],
-        "select" => &["command_topic", "optimistic", "options", "retain", "state_topic"],
+        "select" => &[
+            "command_template",
+            "command_topic",
+            "optimistic",
+            "options",
+            "retain",
+            "state_topic",
+            "value_template",
+        ],
+        "number" => &[
+            "command_topic",
+            "max",
+            "min",
+            "mode",
+            "optimistic",
+            "retain",
+            "state_topic",
+            "step",
+            "unit_of_measurement",
+        ],
         other => panic!("{topic}: {other}"),
     };
     check_keys(topic, entity, &[&common[..], own].concat());

@@ -33,12 +33,13 @@ impl Bridge {
         let effects = self.commands.expire(now);
         self.perform(effects, now);
         self.settle_unknown(now);
-        self.compare_holds(now);
         self.tell_alarms(now);
         self.tell_sums(now);
         if self.scenarios.take_coverage_changed() {
             self.doors.cover(&self.scenarios.covered(), now);
+            self.holds.note_doors();
         }
+        self.compare_holds(now);
         self.follow_webhooks(now);
         self.compare_health(now);
         self.compare_problems(now);

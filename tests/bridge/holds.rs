@@ -2,6 +2,8 @@
 
 use super::*;
 use jiff::Timestamp;
+use verkada2mqtt::bridge::DuringLockdown;
+use verkada2mqtt::hass::{CodeFacts, CodeShape};
 use verkada2mqtt::model::{
     Calendar, Exception, ExceptionMode, Hours, JournalEvent, RecordNumber, Request, Stage,
 };
@@ -79,6 +81,39 @@ fn end(outcome: &str, reason: &str) -> (String, String) {
 
 fn open_writes(bench: &Bench) -> Vec<String> {
     bench.open.iter().map(|call| call_line(&call.request)).collect()
+}
+
+/// The entities of the door, by key; the config of its device where `style` is that of devices.
+fn announced(settings: Settings) -> BTreeMap<String, Value> {
+    let mut bench = ready_with(settings);
+    bench.take_log();
+    let configs =
+        bench.published.iter().filter(|p| p.topic.starts_with("homeassistant/") && p.topic.contains("d-1"));
+    configs.map(|p| (p.topic.clone(), serde_json::from_slice(&p.payload).unwrap())).collect()
+}
+
+#[test]
+fn home_assistant_is_told_how_a_door_may_be_held() {
+    for (style, name) in [(Style::Device, "device_with_hold"), (Style::Component, "component_with_hold")] {
+        let mut settings = holding();
+        settings.announcer.style = style;
+        let configs = announced(settings);
+        for (topic, config) in &configs {
+            check_config(topic, config);
+        }
+        compare_discovery(name, &configs);
+    }
+    // A mode has no field for a code; what ends an unlocked hold needs none.
+    let mut settings = holding();
+    settings.announcer.code =
+        CodeFacts { shape: Some(CodeShape::Digits(4)), hold: true, ..CodeFacts::default() };
+    let configs = announced(settings);
+    let components = configs.values().next().unwrap()["components"].as_object().unwrap().clone();
+    let has = |key: &str| components.contains_key(key);
+    assert_eq!(
+        [has("hold"), has("hold_minutes"), has("hold_until"), has("end_hold")],
+        [false, false, true, true]
+    );
 }
 
 #[test]
@@ -345,6 +380,15 @@ fn a_hold_that_waits_or_is_under_way_gives_way_to_a_lockdown() {
     bench.run(secs(3));
     bench.take_log();
 
+    // Of a credential hold that is under way END ends just that.
+    let mut bench = ready();
+    hold(&mut bench, "CREDENTIAL");
+    hold(&mut bench, "END");
+    bench.carry_out("create [verkada2mqtt verkada d-1]: credential 2026-11-25 13:00-13:31");
+    bench.carry_out("delete cal-1 ex-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(bench.last_result()["action"], "hold");
+
     // It is under way: what may have come of it is taken back.
     let mut bench = ready();
     hold(&mut bench, "UNLOCKED");
@@ -520,6 +564,23 @@ fn what_contradicts_a_hold_makes_the_door_unknown() {
         ("None".to_owned(), "unlocked".to_owned()),
         "which of the two wins is not documented"
     );
+    assert_eq!(open_writes(&other), ["delete cal-1 ex-2"], "it must not come back when the scenario ends");
+    other.carry_out("delete cal-1 ex-2");
+    assert_eq!(state(&other), ("LOCKED".to_owned(), "schedule".to_owned()));
+    // What was held after the scenario began, where the owner allows that, stays.
+    let mut allowed = ready_with(with(|settings| {
+        settings.commands.hold = true;
+        settings.polls.calendars = Some(secs(60));
+        settings.commands.during_lockdown = DuringLockdown::Allow;
+    }));
+    active(&mut allowed, true);
+    allowed.run(secs(10));
+    hold(&mut allowed, "UNLOCKED");
+    allowed.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    allowed.run(secs(120));
+    assert_eq!(open_writes(&allowed), Vec::<String>::new());
+    assert_eq!(state(&allowed), ("None".to_owned(), "unlocked".to_owned()));
+    allowed.take_log();
     for bench in [&mut bench, &mut other] {
         bench.take_log();
     }

@@ -125,6 +125,11 @@ impl Doors {
         self.covered.get(id).into_iter().flat_map(|coverage| &coverage.by)
     }
 
+    /// Since when the newest scenario that locks the door is active, listed or not.
+    pub(super) fn locked_since(&self, id: &DoorId) -> Option<Timestamp> {
+        self.covered.get(id).map(|coverage| coverage.newest.by)
+    }
+
     /// All doors may look different: what carries their evidence went stale or came back.
     pub(super) fn touch_all(&mut self) {
         self.changed.extend(self.records.keys().cloned());

@@ -157,6 +157,18 @@ impl Holds {
         self.periods = periods.collect();
     }
 
+    /// Of a hold that is not there it does not matter when it began.
+    fn forget_begun(&mut self, now: Timestamp) {
+        if !self.fresh {
+            return;
+        }
+        let before = self.memory.begun.len();
+        let lasts =
+            |door: &DoorId| self.periods.get(door).is_some_and(|all| all.iter().any(|one| now < one.until));
+        self.memory.begun.retain(|door, _| lasts(door));
+        self.memory_changed |= self.memory.begun.len() < before;
+    }
+
     /// What is in force at the moment; returns the doors for which that changed.
     fn look(&mut self, now: Timestamp) -> BTreeSet<DoorId> {
         let current = self.periods.iter().filter_map(|(door, periods)| {
@@ -191,8 +203,8 @@ impl Holds {
 
     /// What our calendar of a door says, as far as is known.
     fn present(&self, door: &DoorId, now: Timestamp) -> Present {
-        if self.tasks.may_unlock(door) {
-            return Present::Held(DoorMode::Unlocked);
+        if let Some(mode) = self.tasks.wanted(door) {
+            return Present::Held(mode);
         }
         let mut periods = self.periods.get(door).into_iter().flatten();
         let ahead = periods.find(|period| now < period.until);
@@ -203,14 +215,20 @@ impl Holds {
         }
     }
 
-    /// The doors that a hold kept unlocked until now, or whose calendar has something that is over.
+    /// The doors whose hold kept them unlocked until now, or that a scenario has locked since; and one whose calendar has
+    /// something that is over.
     fn over(&self, doors: &Doors, now: Timestamp) -> (Vec<DoorId>, Option<DoorId>) {
-        let is_due = |period: &Period| period.mode == DoorMode::Unlocked && period.until <= now;
-        let due = self.periods.iter().filter(|(door, periods)| {
-            periods.iter().any(is_due)
-                && !periods.iter().any(|period| now < period.until)
-                && !self.tasks.is_busy(door)
-        });
+        let is_due = |door: &DoorId, periods: &[Period]| {
+            let mut unlocked = periods.iter().filter(|period| period.mode == DoorMode::Unlocked);
+            let ahead = periods.iter().any(|period| now < period.until);
+            let begun = self.memory.begun.get(door);
+            let locked = doors.locked_since(door).is_some_and(|since| {
+                unlocked.clone().any(|period| now < period.until && *begun.unwrap_or(&period.from) < since)
+            });
+            locked || (!ahead && unlocked.any(|period| period.until <= now))
+        };
+        let due =
+            self.periods.iter().filter(|(door, periods)| !self.tasks.is_busy(door) && is_due(door, periods));
         let due: Vec<DoorId> = due.map(|(door, _)| door.clone()).collect();
         let tidy = self.periods.keys().find(|door| {
             !self.tasks.is_busy(door) && !due.contains(door) && self.is_untidy(doors, door, now)
@@ -225,7 +243,7 @@ impl Holds {
         exceptions.any(|exception| period::is_over(&zone, exception, now))
     }
 
-    /// Doors were listed, or are gone.
+    /// Doors were listed, or are gone, or scenarios lock others than before.
     pub(super) const fn note_doors(&mut self) {
         self.changed = true;
     }
@@ -420,6 +438,7 @@ impl Bridge {
         }
         self.holds.fresh = fresh;
         self.holds.work_out(&self.doors);
+        self.holds.forget_begun(now.utc);
         let mut changed = self.holds.look(now.utc);
         if turned {
             changed.extend(self.doors.iter().map(|(id, ..)| id.clone()));

@@ -23,7 +23,7 @@ use crate::{
         view,
     },
     hass::payload::HoldOrder,
-    model::{Action, Calendar, CallId, DoorId, Fault, Lane, Now, Outcome, Reason, RecordNumber},
+    model::{Action, Calendar, CallId, DoorId, DoorMode, Fault, Lane, Now, Outcome, Reason, RecordNumber},
     rng::Rng,
 };
 
@@ -244,9 +244,12 @@ impl Tasks {
         self.open.get(door).is_some_and(|task| task.origin.is_some() && task.asked == asked)
     }
 
-    /// Whether something is under way that may keep the door unlocked.
-    pub(in crate::bridge) fn may_unlock(&self, door: &DoorId) -> bool {
-        self.open.get(door).is_some_and(|task| task.action == Action::Hold)
+    /// What the door is about to be kept at.
+    pub(in crate::bridge) fn wanted(&self, door: &DoorId) -> Option<DoorMode> {
+        match &self.open.get(door)?.goal {
+            Goal::Keep(want) => Some(want.mode),
+            Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => None,
+        }
     }
 
     /// Whether anything is under way for the door.
