@@ -25,7 +25,7 @@ pub(super) const ACTIVATE_MAX_AGE: Duration = Duration::from_mins(1);
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What the gate looks at beside the message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
     pub(super) stopping: bool,
     /// What bounds the age of a message that came before any heartbeat.
@@ -39,14 +39,14 @@ pub(super) struct Facts<'a> {
 }
 
 /// What is known of the target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum TargetFacts<'a> {
     /// No door or scenario has this id.
     Unknown,
     /// The scenarios were not read yet, and this one may exist: a lockdown does not wait for that.
     Unread,
     /// A door.
-    Door { door: &'a Door, settings: Option<&'a DoorSettings>, lockdown: Lockdown<'a>, hold: HoldFacts },
+    Door { door: &'a Door, settings: Option<&'a DoorSettings>, lockdown: Lockdown<'a>, hold: HoldFacts<'a> },
     /// A scenario.
     Scenario,
 }

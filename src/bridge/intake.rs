@@ -383,14 +383,10 @@ impl Bridge {
             };
             return Err(Refusal { uses_id: id.is_some(), ..Refusal::merged(Reason::Merged, text) });
         }
-        let believed = match &origin.target {
-            Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {
-                self.scenarios.get(id).map(|record| record.scenario.state.clone())
-            }
-            Target::Scenario(_) | Target::Door(_) => None,
-        };
+        let believed = self.believed(&origin.target, now);
         // An activate is never held back, unless it only asks for a look at what is active already.
-        if action.opens() || believed == Some(ScenarioState::Active) {
+        let rated = matches!(&origin.target, Target::Door(door) if self.is_rated(door, passed, now));
+        if action.opens() || rated || believed == Some(ScenarioState::Active) {
             self.rates.admit(&origin.target, now.mono)?;
         }
         self.enter(origin, action, now);
@@ -412,6 +408,16 @@ impl Bridge {
                 }
                 Ok(effects)
             }
+        }
+    }
+
+    /// What a fresh list says of a scenario.
+    fn believed(&self, target: &Target, now: Now) -> Option<ScenarioState> {
+        match target {
+            Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {
+                self.scenarios.get(id).map(|record| record.scenario.state.clone())
+            }
+            Target::Scenario(_) | Target::Door(_) => None,
         }
     }
 

@@ -335,6 +335,31 @@ fn holds_are_off_by_default_and_pass_the_gate_like_every_opening_command() {
 }
 
 #[test]
+fn nobody_uses_the_budget_up_by_holds_and_an_end_is_never_held_back() {
+    let mut bench = ready();
+    for _ in 0..5 {
+        hold(&mut bench, "END");
+        assert_eq!(ended(&mut bench), end("done", "-"));
+    }
+    hold(&mut bench, "END");
+    assert_eq!(ended(&mut bench), end("refused", "rate_limited"), "there is nothing to end");
+    hold(&mut bench, "LOCKED");
+    assert_eq!(ended(&mut bench), end("refused", "rate_limited"));
+    let mut bench = ready();
+    for _ in 0..5 {
+        hold(&mut bench, "UNLOCKED");
+        let write = open_writes(&bench).pop().unwrap();
+        bench.carry_out(&write);
+        hold(&mut bench, "END");
+        let write = open_writes(&bench).pop().unwrap();
+        bench.carry_out(&write);
+        assert_eq!(ended(&mut bench), end("done", "-"));
+    }
+    hold(&mut bench, "UNLOCKED");
+    assert_eq!(ended(&mut bench), end("refused", "rate_limited"));
+}
+
+#[test]
 fn a_lockdown_forbids_holds_that_open_and_ends_those_of_ours() {
     let mut bench = ready();
     active(&mut bench, true);

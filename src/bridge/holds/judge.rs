@@ -1,12 +1,13 @@
 //! What a command about a hold asks for in the light of what is in force: whether it opens or secures, and what our
 //! calendar is to say then.
 
-use jiff::{SignedDuration, Timestamp, ToSpan, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use super::{
     plan::{Goal, Want},
     task::Asked,
     window::{Unfit, stretches},
+    zone_named,
 };
 use crate::{
     bridge::{gate::Refusal, settings::HoldStart, view},
@@ -15,11 +16,12 @@ use crate::{
 };
 
 /// What is known of a door when a hold of it is judged.
-#[derive(Debug, Clone)]
-pub(in crate::bridge) struct HoldFacts {
+#[derive(Debug, Clone, Copy)]
+pub(in crate::bridge) struct HoldFacts<'a> {
     /// Whether the configuration allows holds of this door.
     pub(in crate::bridge) allowed: bool,
-    pub(in crate::bridge) zone: Option<TimeZone>,
+    /// The name of its time zone.
+    pub(in crate::bridge) zone: Option<&'a str>,
     pub(in crate::bridge) present: Present,
     /// How long a hold lasts that does not say it.
     pub(in crate::bridge) usual: SignedDuration,
@@ -41,7 +43,7 @@ pub(in crate::bridge) enum Present {
 
 /// What is asked for, and whether that opens or secures. `None` where the gateway cannot do it: only a hold of its own can
 /// be locked.
-pub(in crate::bridge) fn action_of(asked: Asked, facts: &HoldFacts) -> Option<Action> {
+pub(in crate::bridge) fn action_of(asked: Asked, facts: &HoldFacts<'_>) -> Option<Action> {
     let may_be_unlocked = matches!(facts.present, Present::Unread | Present::Held(DoorMode::Unlocked));
     match asked {
         Asked::Lock => (facts.allowed && may_be_unlocked).then_some(Action::Lock),
@@ -64,13 +66,13 @@ pub(in crate::bridge) fn action_of(asked: Asked, facts: &HoldFacts) -> Option<Ac
 pub(in crate::bridge) fn goal_of(
     asked: Asked,
     action: Action,
-    facts: &HoldFacts,
+    facts: &HoldFacts<'_>,
     now: Timestamp,
 ) -> Result<Goal, Refusal> {
     let Asked::Hold(HoldOrder { mode: Some(mode), span }) = asked else {
         return Ok(if action == Action::Lock { Goal::NotUnlocked } else { Goal::Schedule });
     };
-    let Some(zone) = &facts.zone else {
+    let Some(zone) = facts.zone.and_then(zone_named) else {
         let text = "the time zone of the door is not known, so no hold of it can be written down";
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
@@ -92,7 +94,7 @@ pub(in crate::bridge) fn goal_of(
         return Err(Refusal::refused(Reason::NotAllowed, text));
     }
     let until = now.checked_add(lasts).unwrap_or(Timestamp::MAX);
-    let stretches = stretches(zone, from, until).map_err(|unfit| match unfit {
+    let stretches = stretches(&zone, from, until).map_err(|unfit| match unfit {
         Unfit::Empty => Refusal::expired(format!(
             "the hold would be over before it begins: it would last from {} until {}",
             view::time(from),
@@ -131,10 +133,10 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn facts(present: Present) -> HoldFacts {
+    fn facts(present: Present) -> HoldFacts<'static> {
         HoldFacts {
             allowed: true,
-            zone: Some(TimeZone::UTC),
+            zone: Some("UTC"),
             present,
             usual: SignedDuration::from_mins(30),
             longest: SignedDuration::from_hours(12),
@@ -177,7 +179,7 @@ mod tests {
     #[test]
     fn a_hold_that_cannot_be_is_refused_with_what_is_allowed() {
         let now = at("2026-11-25T10:00:20Z");
-        let goal = |span, facts: &HoldFacts| {
+        let goal = |span, facts: &HoldFacts<'_>| {
             let asked = hold(Some(DoorMode::Unlocked), Some(span));
             goal_of(asked, Action::Hold, facts, now).map_err(|refusal| (refusal.reason, refusal.message))
         };

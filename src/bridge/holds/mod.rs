@@ -272,7 +272,11 @@ impl Holds {
 }
 
 fn zone_of(doors: &Doors, door: &DoorId) -> Option<TimeZone> {
-    let name = doors.listed(door)?.0.time_zone.as_deref()?;
+    zone_named(doors.listed(door)?.0.time_zone.as_deref()?)
+}
+
+/// The time zone of this IANA name, from the data in the program.
+fn zone_named(name: &str) -> Option<TimeZone> {
     TimeZoneDatabase::bundled().get(name).ok()
 }
 
@@ -285,15 +289,27 @@ impl Bridge {
     }
 
     /// What the gate looks at when a hold of the door is asked for.
-    pub(super) fn hold_facts(&self, door: &DoorId, now: Now) -> HoldFacts {
+    pub(super) fn hold_facts(&self, door: &DoorId, now: Now) -> HoldFacts<'_> {
         let settings = &self.settings.holds;
         HoldFacts {
             allowed: self.may_hold(door),
-            zone: zone_of(&self.doors, door),
+            zone: self.doors.listed(door).and_then(|(door, _)| door.time_zone.as_deref()),
             present: self.holds.present(door, now.utc),
             usual: self.holds.usual(door, settings.usual),
             longest: SignedDuration::try_from(settings.longest).unwrap_or(SignedDuration::MAX),
             start: settings.start,
+        }
+    }
+
+    /// Whether the hold counts like an opening command, lest somebody uses the vendor's budget up by it. What ends an unlocked
+    /// hold never does.
+    pub(super) fn is_rated(&self, door: &DoorId, passed: &Passed, now: Now) -> bool {
+        match &passed.hold {
+            Some((_, Goal::NotUnlocked)) => {
+                self.holds.present(door, now.utc) != Present::Held(DoorMode::Unlocked)
+            }
+            Some((_, Goal::Keep(_) | Goal::Schedule | Goal::Tidy)) => true,
+            None => false,
         }
     }
 
