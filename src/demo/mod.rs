@@ -92,6 +92,7 @@ fn configuration(broker: SocketAddr, simulator: &Simulator) -> Result<Config, co
     let text = format!(
         "verkada: {{ base_url: {}, api_key: {API_KEY} }}\n\
          mqtt: {{ url: \"mqtt://{broker}\" }}\n\
+         commands: {{ hold: true }}\n\
          http: {{ listen: \"127.0.0.1:0\" }}\n",
         simulator.base_url()
     );

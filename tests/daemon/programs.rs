@@ -278,6 +278,10 @@ async fn the_demo_does_what_it_promises() {
     client.shows(&format!("{door}/state"), "LOCKED").await;
     let states = client.payloads(&format!("{door}/state"));
     assert_eq!(states[states.len() - 3..], ["UNLOCKING", "UNLOCKED", "LOCKED"]);
+    client.publish(&format!("{door}/hold/set"), r#"{"mode": "unlocked", "for": 5}"#).await;
+    client.shows(&format!("{door}/state"), "UNLOCKED").await;
+    client.publish(&format!("{door}/set"), "LOCK").await;
+    client.shows(&format!("{door}/state"), "LOCKED").await;
     client.publish(&format!("{scenario}/set"), "ON").await;
     client.shows(&format!("{scenario}/state"), "ON").await;
     client.publish(&format!("{scenario}/set"), "OFF").await;
