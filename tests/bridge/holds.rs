@@ -581,6 +581,19 @@ fn what_contradicts_a_hold_makes_the_door_unknown() {
     over.run(secs(20));
     assert_eq!(state(&over), ("LOCKED".to_owned(), "schedule".to_owned()));
     over.take_log();
+    // An event of its begin that comes after its end does not unlock the door, and one of its end locks it.
+    let mut late = held();
+    let begun = late.now.utc;
+    late.run(secs(5));
+    hold(&mut late, "END");
+    late.carry_out("delete cal-1 ex-2");
+    late.events.push(event("e-6", EventKind::Unlocked, "d-1", begun));
+    late.run(secs(6));
+    assert_eq!(state(&late).0, "None");
+    late.events.push(event("e-7", EventKind::Locked, "d-1", begun + jiff::SignedDuration::from_secs(5)));
+    late.run(secs(6));
+    assert_eq!(state(&late).0, "LOCKED");
+    late.take_log();
     let mut other = held();
     active(&mut other, true);
     other.run(secs(10));

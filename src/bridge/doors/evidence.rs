@@ -104,6 +104,12 @@ impl Proof {
     }
 }
 
+/// Whether a proof says anything after the end of a hold, however late it comes: of what is from before only that the door
+/// locked right then, which is how its end is told.
+fn outlasts_hold(proof: Proof, at: Timestamp, ended: Timestamp) -> bool {
+    at > ended || (proof == Proof::Locked && ended.duration_since(at) <= HOLD_TOLD)
+}
+
 /// A hold of ours that is in force, as the vendor's calendar says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::bridge) struct Held {
@@ -139,6 +145,8 @@ pub(super) struct Evidence {
     held: Option<Held>,
     /// When the newest one began or ended.
     hold_edge: Option<Timestamp>,
+    /// When one ended last.
+    hold_ended: Option<Timestamp>,
     /// The oldest lock event seen of it: from then on lock events are waited for instead of guessing from grants.
     speaks_since: Option<Timestamp>,
 }
@@ -159,6 +167,9 @@ impl Evidence {
         // Begin and end of a hold are told as changes without a direction.
         let by_hold = |edge: Timestamp| at.duration_since(edge).abs() <= HOLD_TOLD;
         if proof == Proof::Moved && self.hold_edge.is_some_and(by_hold) {
+            return;
+        }
+        if self.hold_ended.is_some_and(|ended| !outlasts_hold(proof, at, ended)) {
             return;
         }
         match self.proof {
@@ -199,8 +210,8 @@ impl Evidence {
     pub(super) fn hold(&mut self, held: Option<Held>, now: Now) {
         match (self.held, held) {
             (Some(_), None) => {
-                self.hold_edge = Some(now.utc);
-                self.proof = self.proof.filter(|(_, at)| *at > now.utc);
+                (self.hold_edge, self.hold_ended) = (Some(now.utc), Some(now.utc));
+                self.proof = self.proof.filter(|(proof, at)| outlasts_hold(*proof, *at, now.utc));
             }
             (_, Some(new)) => self.hold_edge = Some(new.since),
             (None, None) => {}
