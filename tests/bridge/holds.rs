@@ -486,6 +486,79 @@ fn calendars_of_others_are_never_written() {
     assert_eq!(bench.shelf.calendars[..5], others);
 }
 
+/// Answers the reading of calendars that is open.
+fn list(bench: &mut Bench, items: Vec<Calendar>, skipped: &[&str]) {
+    let skipped = skipped.iter().map(|sentence| (*sentence).to_owned()).collect();
+    bench.answer("calendars", Ok(Answer::Calendars(Inventory { items, skipped })));
+}
+
+#[test]
+fn a_calendar_that_could_not_be_read_is_not_taken_to_be_gone() {
+    for (payload, write) in [
+        ("UNLOCKED", "write cal-1: unlocked 2026-11-25 13:00-13:31"),
+        ("LOCKED", "write cal-1: locked 2026-11-25 13:00-13:31"),
+        ("END", "delete cal-1 ex-2"),
+    ] {
+        let mut bench = ready();
+        bench.shelf.carry_out(&Request::CreateCalendar(content(&["unlocked"]))).unwrap();
+        bench.auto = false;
+        hold(&mut bench, payload);
+        for _ in 0..2 {
+            list(&mut bench, Vec::new(), &["calendar 1 of the list is left out: no id"]);
+            bench.run(secs(2));
+            assert_eq!(ended(&mut bench), end("accepted", "-"), "{payload}");
+            let writes = open_writes(&bench);
+            assert!(!writes.iter().any(|line| line.starts_with("create")), "there would be two: {writes:?}");
+        }
+        let whole = bench.shelf.calendars.clone();
+        list(&mut bench, whole, &[]);
+        bench.carry_out(write);
+        assert_eq!(ended(&mut bench), end("done", "-"), "{payload}");
+    }
+}
+
+#[test]
+fn a_list_from_before_a_write_tells_nothing_of_it() {
+    let mut bench = ready();
+    hold(&mut bench, "UNLOCKED");
+    bench.run(secs(50));
+    bench.auto = false;
+    bench.run(secs(20));
+    hold(&mut bench, "END");
+    let create = bench.open.iter().find(|call| matches!(call.request, Request::CreateCalendar(_)));
+    let request = create.unwrap().request.clone();
+    bench.shelf.carry_out(&request).unwrap();
+    bench.answer(
+        "create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31",
+        Err(Fault::Unclear(trace())),
+    );
+    list(&mut bench, Vec::new(), &[]);
+    assert_eq!(ended(&mut bench), end("accepted", "-"), "the list was asked for before the door was held");
+    bench.run(secs(1));
+    let newer = bench.shelf.calendars.clone();
+    list(&mut bench, newer, &[]);
+    bench.carry_out("delete cal-1 ex-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+}
+
+#[test]
+fn what_ends_an_unlocked_hold_leaves_what_keeps_the_door_locked() {
+    for (topic, payload) in [("door/d-1", "LOCK"), ("door/d-1/hold", "END"), ("scenario/s-1", "ON")] {
+        let mut bench = ready();
+        let mut both = content(&["unlocked", "locked"]);
+        both.exceptions[1].date = "2026-11-26".parse().unwrap();
+        bench.shelf.carry_out(&Request::CreateCalendar(both)).unwrap();
+        bench.run(secs(61));
+        assert_eq!(state(&bench).1, "unlocked");
+        bench.command(topic, payload);
+        bench.carry_out("delete cal-1 ex-2");
+        let deletes = open_writes(&bench).into_iter().filter(|line| line.starts_with("delete"));
+        assert_eq!(deletes.collect::<Vec<_>>(), Vec::<String>::new(), "{payload}");
+        assert_eq!(bench.shelf.calendars[0].exceptions.len(), 1, "{payload}");
+        bench.take_log();
+    }
+}
+
 #[test]
 fn two_calendars_of_ours_are_brought_to_one_and_what_is_over_is_removed() {
     let mut bench = ready();
