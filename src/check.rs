@@ -53,6 +53,9 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
     let since = clock::now().utc;
     let mut requests =
         vec![Request::ListDoors, Request::ListScenarios, Request::ReadEvents { since, page: None }];
+    if config.reads_calendars() {
+        requests.push(Request::ListCalendars);
+    }
     if config.poll.access_levels.is_some() {
         requests.extend([Request::ListAccessLevels, Request::ListAccessGroups]);
     }
@@ -60,10 +63,10 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
         let what = match request {
             Request::ListDoors => "doors",
             Request::ListScenarios => "scenarios",
+            Request::ListCalendars => "exception calendars",
             Request::ListAccessLevels => "access levels",
             Request::ListAccessGroups => "access groups",
             Request::ReadEvents { .. }
-            | Request::ListCalendars
             | Request::Unlock { .. }
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
@@ -108,6 +111,11 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, "can be read")?;
             left_out(out, &page.skipped)
         }
+        Answer::Calendars(calendars) => {
+            good(out, what, &format!("{} can be read", calendars.items.len()))?;
+            let inner = calendars.items.iter().flat_map(|calendar| &calendar.skipped);
+            left_out(out, &calendars.skipped.iter().chain(inner).cloned().collect::<Vec<_>>())
+        }
         Answer::AccessLevels(levels) => {
             good(out, what, &format!("{} can be read", levels.items.len()))?;
             left_out(out, &levels.skipped)
@@ -116,11 +124,7 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, &format!("{} can be read", groups.items.len()))?;
             left_out(out, &groups.skipped)
         }
-        Answer::Calendars(_)
-        | Answer::Calendar(_)
-        | Answer::Unlocked(_)
-        | Answer::Taken
-        | Answer::Drilled(_) => Ok(true),
+        Answer::Calendar(_) | Answer::Unlocked(_) | Answer::Taken | Answer::Drilled(_) => Ok(true),
     }
 }
 

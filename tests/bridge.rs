@@ -6,6 +6,8 @@
 mod access;
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/calendars.rs"]
+mod calendars;
 #[path = "bridge/drill.rs"]
 mod drill;
 #[path = "support/environment.rs"]

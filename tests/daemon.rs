@@ -23,6 +23,7 @@ mod end;
 #[cfg(test)]
 #[path = "support/environment.rs"]
 mod environment;
+#[cfg(test)]
 #[path = "daemon/holds.rs"]
 mod holds;
 #[cfg(test)]

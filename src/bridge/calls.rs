@@ -202,6 +202,7 @@ impl Bridge {
                 self.doors.cover(&self.scenarios.covered(), now);
                 self.judge_ghost_doors(&listed, complete, now);
                 self.holds.note_doors();
+                self.exceptions.note_doors();
                 Ok(true)
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {

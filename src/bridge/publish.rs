@@ -34,6 +34,7 @@ impl Bridge {
         self.perform(effects, now);
         self.settle_unknown(now);
         self.compare_holds(now);
+        self.compare_exceptions(now);
         self.tell_alarms(now);
         self.tell_sums(now);
         if self.scenarios.take_coverage_changed() {
@@ -254,8 +255,8 @@ impl Bridge {
         let online = self.health.commandable && self.health.doors && !cut_off;
         let state = view::lock_word(record.shown().lock);
         let position = view::position_word(record);
-        let (unavailable, access) = (self.unavailable.doors(), self.access.members(door));
-        let attributes = view::door_attributes(&self.doors, door, record, unavailable, access);
+        let more = self.access.members(door).into_iter().chain(self.exception_members(id)).collect();
+        let attributes = view::door_attributes(&self.doors, door, record, self.unavailable.doors(), more);
         let problems = Problem::ALL
             .map(|problem| (problem, view::problem_word(self.doors.problem(door, record, problem))));
         let target = Target::Door(id.clone());

@@ -27,6 +27,8 @@ pub struct Settings {
     pub commands: CommandSettings,
     /// How doors may be held.
     pub holds: HoldSettings,
+    /// What is done with the vendor's exception calendars.
+    pub calendars: CalendarSettings,
     /// In whose name doors are unlocked for whom, by what commands say of `by`.
     pub users: BTreeMap<String, User>,
     /// The code that opening commands need; `None` where there is none.
@@ -104,6 +106,13 @@ pub struct HoldSettings {
     pub usual: Duration,
     /// With which minute one begins.
     pub start: HoldStart,
+}
+
+/// What is done with the vendor's exception calendars.
+#[derive(Debug, Clone, Default)]
+pub struct CalendarSettings {
+    /// Whether they are shown, and what they say of doors.
+    pub show: bool,
 }
 
 /// With which minute a hold begins: whether the vendor takes a time that has begun is not documented (`verkada-api.md` 9.3).

@@ -1,6 +1,6 @@
 //! Topics: built from ids, never from names, and parsed back.
 
-use crate::model::Target;
+use crate::model::{CalendarId, Target};
 
 /// Builds and parses the topics below one base topic. Changing any of them is a breaking change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,11 @@ impl Topics {
     /// A topic of a door or scenario.
     pub fn of(&self, target: &Target, leaf: &str) -> String {
         format!("{}/{}/{leaf}", self.base, target.path())
+    }
+
+    /// What an exception calendar says.
+    pub fn calendar(&self, id: &CalendarId) -> String {
+        format!("{}/calendar/{id}", self.base)
     }
 
     /// Where commands for a target arrive.

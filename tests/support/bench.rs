@@ -18,8 +18,8 @@ use serde_json::Value;
 use self::calendars::{Shelf, write_line};
 use verkada2mqtt::{
     bridge::{
-        Birth, Bridge, CommandSettings, DuringLockdown, HoldSettings, HoldStart, Input, Memory, Polls,
-        Selection, Settings, UnlockAs,
+        Birth, Bridge, CalendarSettings, CommandSettings, DuringLockdown, HoldSettings, HoldStart, Input,
+        Memory, Polls, Selection, Settings, UnlockAs,
     },
     hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
@@ -81,6 +81,7 @@ pub(crate) fn settings(style: Style) -> Settings {
             unlock_as: UnlockAs::Off,
         },
         holds: HoldSettings { longest: secs(12 * 3600), usual: secs(1800), start: HoldStart::ThisMinute },
+        calendars: CalendarSettings::default(),
         users: BTreeMap::new(),
         code: None,
         doors: Selection::default(),

@@ -22,7 +22,7 @@ use serde_json::json;
 use self::task::{Sight, Wish};
 pub(super) use self::{
     judge::{HoldFacts, Present, action_of, goal_of},
-    period::Period,
+    period::{Period, moments},
     plan::Goal,
     task::{Asked, Tasks},
 };
@@ -105,6 +105,16 @@ impl Holds {
             changed: false,
             changes_at: None,
         }
+    }
+
+    /// The calendars that were read.
+    pub(super) const fn calendars(&self) -> &Calendars {
+        &self.calendars
+    }
+
+    /// Whether a calendar is the gateway's own.
+    pub(super) fn owns(&self, calendar: &Calendar) -> bool {
+        calendar.name.as_deref().is_some_and(|name| name.starts_with(&task::prefix(&self.owner)))
     }
 
     /// What a later run must know.
@@ -234,7 +244,8 @@ impl Holds {
     }
 }
 
-fn zone_of(doors: &Doors, door: &DoorId) -> Option<TimeZone> {
+/// The time zone of a door, if it is known.
+pub(super) fn zone_of(doors: &Doors, door: &DoorId) -> Option<TimeZone> {
     let name = doors.listed(door)?.0.time_zone.as_deref()?;
     TimeZoneDatabase::bundled().get(name).ok()
 }
@@ -245,6 +256,13 @@ impl Bridge {
         let commands = &self.settings.commands;
         let own = self.settings.door_settings.get(door).and_then(|own| own.hold);
         !commands.read_only && own.unwrap_or(commands.hold)
+    }
+
+    /// Whether any door may be held, so that calendars of the gateway's own are kept in order.
+    fn holds_any(&self) -> bool {
+        let commands = &self.settings.commands;
+        let own = || self.settings.door_settings.values().any(|own| own.hold == Some(true));
+        !commands.read_only && (commands.hold || own())
     }
 
     /// What the gate looks at when a hold of the door is asked for.
@@ -305,7 +323,7 @@ impl Bridge {
 
     /// Ends what keeps the door unlocked.
     pub(super) fn end_hold(&mut self, door: DoorId, now: Now) {
-        if self.poller.reads(List::Calendars) {
+        if self.holds_any() {
             self.do_by_itself(door, Goal::NotUnlocked, now);
         }
     }
@@ -417,7 +435,7 @@ impl Bridge {
     }
 
     fn end_what_is_over(&mut self, now: Now) {
-        if self.stopping {
+        if self.stopping || !self.holds_any() {
             return;
         }
         let (due, untidy) = self.holds.over(&self.doors, now.utc);
