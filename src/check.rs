@@ -71,6 +71,8 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. }
             | Request::Activate { .. }
             | Request::Drill
@@ -124,7 +126,11 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, &format!("{} can be read", groups.items.len()))?;
             left_out(out, &groups.skipped)
         }
-        Answer::Calendar(_) | Answer::Unlocked(_) | Answer::Taken | Answer::Drilled(_) => Ok(true),
+        Answer::Calendar(_)
+        | Answer::Exception(_)
+        | Answer::Unlocked(_)
+        | Answer::Taken
+        | Answer::Drilled(_) => Ok(true),
     }
 }
 

@@ -1837,6 +1837,8 @@ fn pages_that_go_on_for_ever_are_given_up_at_the_thousandth() {
                 | Request::UnlockAs { .. }
                 | Request::CreateCalendar(_)
                 | Request::WriteCalendar { .. }
+                | Request::CreateException { .. }
+                | Request::WriteException { .. }
                 | Request::DeleteException { .. }) => {
                     panic!("{act:?}")
                 }

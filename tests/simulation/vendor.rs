@@ -183,6 +183,8 @@ impl World {
                 | Request::UnlockAs { .. }
                 | Request::CreateCalendar(_)
                 | Request::WriteCalendar { .. }
+                | Request::CreateException { .. }
+                | Request::WriteException { .. }
                 | Request::DeleteException { .. } => unasked(&call.request),
             }),
             Fate::NotSent => Err(Fault::NotSent(trace())),
@@ -254,6 +256,8 @@ impl World {
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. } => unasked(&call.request),
         }
     }
@@ -451,7 +455,8 @@ fn in_short(result: &Result<Answer, Fault>) -> String {
             | Answer::Calendars(_)
             | Answer::AccessLevels(_)
             | Answer::AccessGroups(_)
-            | Answer::Calendar(_),
+            | Answer::Calendar(_)
+            | Answer::Exception(_),
         )
         | Err(_) => format!("{result:?}"),
     }
@@ -471,6 +476,8 @@ fn same_object(a: &Request, b: &Request) -> bool {
         | Request::UnlockAs { .. }
         | Request::CreateCalendar(_)
         | Request::WriteCalendar { .. }
+        | Request::CreateException { .. }
+        | Request::WriteException { .. }
         | Request::DeleteException { .. } => unasked(request),
     };
     key(a) == key(b)

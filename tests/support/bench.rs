@@ -156,9 +156,11 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
         Request::ListCalendars => "calendars".to_owned(),
-        Request::CreateCalendar(_) | Request::WriteCalendar { .. } | Request::DeleteException { .. } => {
-            write_line(request)
-        }
+        Request::CreateCalendar(_)
+        | Request::WriteCalendar { .. }
+        | Request::CreateException { .. }
+        | Request::WriteException { .. }
+        | Request::DeleteException { .. } => write_line(request),
         Request::ListAccessLevels => "access levels".to_owned(),
         Request::ListAccessGroups => "access groups".to_owned(),
     }
@@ -585,6 +587,8 @@ impl Bench {
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. } => {
                 self.log.push(format!(">{what}"));
                 self.open.push(call);
