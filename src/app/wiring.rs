@@ -46,7 +46,10 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
                 config::HoldStart::NextMinute => bridge::HoldStart::NextMinute,
             },
         },
-        calendars: bridge::CalendarSettings { show: config.calendars.show },
+        calendars: bridge::CalendarSettings {
+            show: config.calendars.show,
+            allow: config.calendars.allow.clone(),
+        },
         users: config.commands.users.clone(),
         code: config.commands.code.as_ref().map(|code| bridge::CodeSettings {
             secret: match code {

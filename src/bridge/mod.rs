@@ -453,6 +453,7 @@ impl Bridge {
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_hold_call(Action::Hold, now))
+            .or_else(|| self.next_hold_call(Action::Edit, now))
             .or_else(|| self.next_read(now))
             .or_else(|| self.next_access_call(now))
     }

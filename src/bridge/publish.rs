@@ -152,7 +152,7 @@ impl Bridge {
         for result in results.into_iter().flatten() {
             match report.origin.target {
                 Target::Scenario(_) => self.outbox.push_first(result),
-                Target::Door(_) => self.outbox.push(result),
+                Target::Door(_) | Target::Calendar(_) => self.outbox.push(result),
             }
         }
     }
@@ -293,6 +293,7 @@ impl Bridge {
         match &report.origin.target {
             Target::Door(id) => self.doors.note_command(id, last),
             Target::Scenario(id) => self.scenarios.note_command(id, last),
+            Target::Calendar(_) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use secrecy::{SecretSlice, SecretString};
 use super::doors::Choices;
 use crate::{
     hass::Announcer,
-    model::{Action, DoorId, Level, ScenarioId, User},
+    model::{Action, CalendarId, DoorId, Level, ScenarioId, User},
 };
 
 /// What the owner decided.
@@ -68,6 +68,7 @@ impl CodeSettings {
             Action::Unlock => door.and_then(|door| door.code).unwrap_or(self.unlock),
             Action::Release => self.release,
             Action::Hold => door.and_then(|door| door.code).unwrap_or(self.hold),
+            Action::Edit => self.hold,
             Action::Activate | Action::Lock => false,
         }
     }
@@ -113,6 +114,8 @@ pub struct HoldSettings {
 pub struct CalendarSettings {
     /// Whether they are shown, and what they say of doors.
     pub show: bool,
+    /// Those whose exceptions may be changed by commands.
+    pub allow: BTreeSet<CalendarId>,
 }
 
 /// With which minute a hold begins: whether the vendor takes a time that has begun is not documented (`verkada-api.md` 9.3).
@@ -180,7 +183,7 @@ pub struct CodeSettings {
     pub unlock: bool,
     /// Whether releasing needs it.
     pub release: bool,
-    /// Whether a hold that opens needs it, where a door has no setting of its own.
+    /// Whether a hold that opens needs it, where a door has no setting of its own, and a change of a calendar.
     pub hold: bool,
 }
 

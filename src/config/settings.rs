@@ -12,7 +12,7 @@ use secrecy::{SecretSlice, SecretString};
 use url::Url;
 
 use crate::model::{
-    DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme, User,
+    CalendarId, DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme, User,
 };
 
 /// The whole configuration. `Debug` shows no secret.
@@ -55,7 +55,8 @@ pub struct Config {
 impl Config {
     /// Whether anything needs exception calendars: the key may lack the permission for them.
     pub fn reads_calendars(&self) -> bool {
-        self.holds_any_door() || self.calendars.show
+        let edits = !self.commands.read_only && !self.calendars.allow.is_empty();
+        self.holds_any_door() || self.calendars.show || edits
     }
 
     /// Whether any door may be held.
@@ -201,6 +202,8 @@ pub struct Poll {
 pub struct Calendars {
     /// Whether they are shown, and what they say of doors.
     pub show: bool,
+    /// Those whose exceptions may be changed by commands.
+    pub allow: BTreeSet<CalendarId>,
 }
 
 /// How doors may be held.

@@ -22,7 +22,9 @@ mod time;
 mod token;
 
 pub use access::{AccessGroup, AccessHours, AccessLevel};
-pub use calendar::{Calendar, DoorMode, Exception, ExceptionMode, Frequency, Hours, Recurrence, Weekday};
+pub use calendar::{
+    Calendar, DoorMode, Edit, Exception, ExceptionMode, Frequency, Hours, Recurrence, Weekday,
+};
 pub use call::{
     Answer, CalendarContent, Call, CallId, Drilled, EventPage, Lane, PageToken, Reply, Request, Turn,
     Unlocked, User,

@@ -317,3 +317,349 @@ fn home_assistant_gets_a_sensor_that_is_never_left_without_a_word() {
     });
     assert_eq!(config["components"]["exception"], expected);
 }
+
+// ---- changes -------------------------------------------------------------------------------------------------------
+
+fn editing() -> Settings {
+    with(|settings| {
+        settings.calendars.allow = ["c-1", "c-2", "c-own"].map(|id| id.parse().unwrap()).into();
+        settings.calendars.show = true;
+        settings.polls.calendars = Some(secs(60));
+    })
+}
+
+/// A core that may change `c-1`, `c-2`, which is not there, and by mistake one of its own, but not `c-3`.
+fn editable() -> Bench {
+    editable_with(editing())
+}
+
+fn editable_with(settings: Settings) -> Bench {
+    Bench::settled_with(settings, |bench| {
+        zoned(bench);
+        let own =
+            Calendar { exceptions: Vec::new(), ..calendar("c-own", "verkada2mqtt verkada d-1", Vec::new()) };
+        bench.shelf.calendars = vec![holidays(), calendar("c-3", "Not ours", Vec::new()), own];
+    })
+}
+
+const NOON: &str = r#"{"action":"create","id":"x-1","exception":{"date":"2026-11-27","start":"12:00","end":"13:00","mode":"unlocked"}}"#;
+const ADD_NOON: &str = "add c-1: unlocked 2026-11-27 12:00-13:00";
+
+fn edit(bench: &mut Bench, payload: &str) {
+    bench.command("calendar/c-1", payload);
+}
+
+/// How the last command ended.
+fn ended(bench: &mut Bench) -> (String, String) {
+    bench.take_log();
+    let result = bench.last_result();
+    let word = |member: &str| result[member].as_str().unwrap_or("-").to_owned();
+    (word("outcome"), word("reason"))
+}
+
+fn end(outcome: &str, reason: &str) -> (String, String) {
+    (outcome.to_owned(), reason.to_owned())
+}
+
+fn message(bench: &Bench) -> String {
+    bench.last_result()["message"].as_str().unwrap().to_owned()
+}
+
+fn open_writes(bench: &Bench) -> Vec<String> {
+    bench.open.iter().map(|call| call_line(&call.request)).collect()
+}
+
+#[test]
+fn an_exception_is_created_changed_and_deleted_each_by_one_request() {
+    let mut bench = editable();
+    bench.take_log();
+    edit(&mut bench, NOON);
+    bench.expect(&["!calendar/c-1/result edit accepted -", &format!(">{ADD_NOON}")]);
+    assert!(bench.open[0].opening.is_some(), "it needs a fresh link when it is sent");
+    bench.carry_out(ADD_NOON);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(message(&bench), "the calendar has the exception; its id is ex-1");
+    let listed = shown(&bench, "c-1").unwrap()["exceptions"].clone();
+    assert!(
+        listed.as_array().unwrap().iter().any(|one| one["id"] == "ex-1"),
+        "it is shown at once: {listed}"
+    );
+
+    let later = r#"{"action":"change","exception_id":"ex-1","exception":{"date":"2026-11-27","start":"12:00","end":"14:30","mode":"locked"}}"#;
+    edit(&mut bench, later);
+    bench.carry_out("change c-1 ex-1: locked 2026-11-27 12:00-14:30");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(message(&bench), "exception ex-1 of the calendar says what was asked for");
+    edit(&mut bench, r#"{"action":"delete","exception_id":"ex-1"}"#);
+    bench.carry_out("delete c-1 ex-1");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(message(&bench), "the calendar has no exception ex-1 any more");
+    assert_eq!(bench.shelf.calendars[0], holidays(), "nothing else was touched");
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_there_already_is_not_written() {
+    let mut bench = editable();
+    let same = r#"{"action":"create","exception":{"date":"2026-12-25","all_day":true,"mode":"credential"}}"#;
+    edit(&mut bench, same);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    assert_eq!(message(&bench), "the calendar has the exception; its id is e-2; nothing had to be written");
+    let same =
+        same.replace("create", "change").replace("\"exception\":", "\"exception_id\":\"e-2\",\"exception\":");
+    edit(&mut bench, &same);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    for payload in [same.replace("e-2", "e-9"), r#"{"action":"delete","exception_id":"e-9"}"#.to_owned()] {
+        edit(&mut bench, &payload);
+        assert_eq!(ended(&mut bench), end("failed", "not_found"), "{payload}");
+        assert_eq!(message(&bench), "the calendar has no exception e-9 that can be read");
+    }
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn only_calendars_that_are_allowed_and_not_the_gateways_own_are_changed() {
+    let refused = |settings: Settings, id: &str| {
+        let mut bench = editable_with(settings);
+        bench.command(&format!("calendar/{id}"), NOON);
+        assert_eq!(open_writes(&bench), Vec::<String>::new(), "{id}");
+        (ended(&mut bench), message(&bench))
+    };
+    let (end_of, text) = refused(editing(), "c-3");
+    assert_eq!(end_of, end("refused", "not_allowed"));
+    assert!(text.contains("calendars.allow"), "{text}");
+    let (end_of, text) = refused(editing(), "c-own");
+    assert_eq!(
+        (end_of, text.as_str()),
+        (
+            end("refused", "not_allowed"),
+            "the gateway keeps this calendar for holds, and it is changed by them alone"
+        )
+    );
+    assert_eq!(refused(editing(), "c-2").0, end("refused", "unknown_target"));
+    assert_eq!(refused(editing(), "c-9").0, end("refused", "not_allowed"));
+    assert_eq!(refused(showing(), "c-1").0, end("refused", "not_allowed"));
+    let mut read_only = editing();
+    read_only.commands.read_only = true;
+    assert_eq!(refused(read_only, "c-1").0, end("refused", "read_only"));
+}
+
+#[test]
+fn a_calendar_that_becomes_the_gateways_own_before_the_write_is_left_alone() {
+    let mut bench = editable();
+    bench.shelf.calendars[0].name = Some("verkada2mqtt verkada d-7".to_owned());
+    edit(&mut bench, NOON);
+    assert_eq!(ended(&mut bench), end("refused", "not_allowed"));
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn a_broken_rule_is_named_and_nothing_is_sent() {
+    let mut bench = editable();
+    for (rule, told) in [
+        (r#""frequency":"WEEKLY","interval":1"#, "WEEKLY needs by_day"),
+        (r#""frequency":"WEEKLY","interval":1,"by_day":["MO"]"#, "by_day must include the weekday of date"),
+        (
+            r#""frequency":"DAILY","interval":1,"count":2,"until":"2026-12-01""#,
+            "only one of count and until is allowed",
+        ),
+    ] {
+        let payload = format!(
+            r#"{{"action":"create","id":"r","exception":{{"date":"2026-11-27","start":"12:00","end":"13:00","mode":"unlocked","recurrence":{{{rule}}}}}}}"#
+        );
+        edit(&mut bench, &payload);
+        assert_eq!(ended(&mut bench), end("refused", "malformed"));
+        assert_eq!(message(&bench), format!("member exception: {told}"));
+        assert_eq!(bench.last_result()["id"], "r", "the sender finds the answer");
+    }
+    for payload in [
+        "CREATE",
+        "create",
+        "",
+        "{}",
+        r#"{"action":"unlock"}"#,
+        r#"{"action":"delete","exception_id":"e-1","as":{}}"#,
+    ] {
+        edit(&mut bench, payload);
+        assert_eq!(ended(&mut bench), end("refused", "malformed"), "{payload}");
+    }
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn it_passes_the_gate_of_what_opens() {
+    let mut bench = editable();
+    bench.command_with("calendar/c-1", NOON, |message| message.retain = true);
+    assert_eq!(ended(&mut bench), end("refused", "retained"));
+    bench.command_with("calendar/c-1", NOON, |message| message.echo_sent_at = None);
+    assert_eq!(ended(&mut bench), end("refused", "link_stale"));
+    let old = NOON.replace("\"id\":\"x-1\"", "\"issued_at\":\"2026-11-25T11:59:00Z\"");
+    edit(&mut bench, &old);
+    assert_eq!(ended(&mut bench), end("expired", "too_old"));
+    // A scenario that locks one of its doors.
+    active(&mut bench, true);
+    bench.run(secs(6));
+    edit(&mut bench, NOON);
+    assert_eq!(ended(&mut bench), end("refused", "lockdown_active"));
+    active(&mut bench, false);
+    bench.run(secs(6));
+    // The same id is never taken twice.
+    edit(&mut bench, NOON);
+    bench.carry_out(ADD_NOON);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    edit(&mut bench, NOON);
+    let (outcome, reason) = ended(&mut bench);
+    assert_eq!((outcome.as_str(), reason.as_str()), ("merged", "duplicate"));
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn it_needs_the_code_where_holds_do_or_one_of_its_doors() {
+    use secrecy::SecretString;
+    use verkada2mqtt::bridge::{CodeSecret, CodeSettings};
+    for (hold, own, needed) in
+        [(true, None, true), (false, Some(true), true), (false, None, false), (true, Some(false), true)]
+    {
+        let mut settings = editing();
+        let secret = CodeSecret::Pin(SecretString::from("4711".to_owned()));
+        settings.code = Some(CodeSettings { secret, unlock: true, release: true, hold });
+        settings
+            .door_settings
+            .insert("d-9".parse().unwrap(), DoorSettings { code: own, ..DoorSettings::default() });
+        let mut bench = editable_with(settings);
+        edit(&mut bench, NOON);
+        if needed {
+            assert_eq!(ended(&mut bench), end("refused", "code_required"), "{hold} {own:?}");
+            edit(&mut bench, &NOON.replace("x-1", "x-2").replacen('{', r#"{"code":"4711","#, 1));
+        }
+        assert_eq!(open_writes(&bench), [ADD_NOON], "{hold} {own:?}");
+        bench.carry_out(ADD_NOON);
+        bench.take_log();
+    }
+}
+
+#[test]
+fn a_write_of_unknown_fate_is_looked_for_and_never_sent_again() {
+    for done in [true, false] {
+        let mut bench = editable();
+        edit(&mut bench, NOON);
+        if done {
+            let request = bench.open[0].request.clone();
+            bench.shelf.carry_out(&request).unwrap();
+        }
+        bench.answer(ADD_NOON, Err(Fault::Unclear(trace())));
+        bench.run(secs(20));
+        let expected = if done { end("done", "-") } else { end("unknown", "no_proof") };
+        assert_eq!(ended(&mut bench), expected);
+        bench.run(secs(120));
+        assert_eq!(open_writes(&bench), Vec::<String>::new());
+        bench.take_log();
+    }
+    // A deletion is proven by what is not there any more, as far as the calendar can be read.
+    for (skipped, expected) in [(false, end("done", "-")), (true, end("unknown", "no_proof"))] {
+        let mut bench = editable();
+        edit(&mut bench, r#"{"action":"delete","exception_id":"e-2"}"#);
+        bench.shelf.calendars[0].exceptions.remove(0);
+        if skipped {
+            bench.shelf.calendars[0].skipped = vec!["calendar c-1 is kept without exception 0".to_owned()];
+        }
+        bench.answer("delete c-1 e-2", Err(Fault::Unclear(trace())));
+        bench.run(secs(20));
+        assert_eq!(ended(&mut bench), expected, "{skipped}");
+        assert_eq!(open_writes(&bench), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_answer_that_tells_of_another_exception_proves_nothing() {
+    let mut bench = editable();
+    edit(&mut bench, NOON);
+    let other = exception("ex-7", "2026-11-27", Some(("12:00", "23:00")), DoorMode::Unlocked);
+    bench.answer(ADD_NOON, Ok(Answer::Exception(other)));
+    bench.run(secs(20));
+    assert_eq!(ended(&mut bench), end("unknown", "no_proof"));
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn what_the_vendor_provably_did_not_take_is_tried_until_it_is_too_old() {
+    let mut bench = editable();
+    edit(&mut bench, NOON);
+    bench.answer(ADD_NOON, Err(Fault::NotSent(trace())));
+    bench.run(secs(2));
+    bench.carry_out(ADD_NOON);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    edit(&mut bench, r#"{"action":"delete","exception_id":"e-2"}"#);
+    for _ in 0..11 {
+        if !open_writes(&bench).is_empty() {
+            bench.answer("delete c-1 e-2", Err(Fault::NotSent(trace())));
+        }
+        bench.run(secs(1));
+    }
+    assert_eq!(ended(&mut bench), end("expired", "unreachable"));
+    let mut bench = editable();
+    edit(&mut bench, NOON);
+    for fault in [Fault::Rejected(trace()), Fault::Forbidden(trace())] {
+        if open_writes(&bench).is_empty() {
+            edit(&mut bench, &NOON.replace("x-1", "x-2"));
+        }
+        bench.answer(ADD_NOON, Err(fault));
+        assert_eq!(ended(&mut bench).0, "failed");
+        assert_eq!(open_writes(&bench), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn two_changes_of_one_calendar_do_not_cross() {
+    let mut bench = editable();
+    edit(&mut bench, NOON);
+    edit(&mut bench, &NOON.replace("x-1", "x-2"));
+    assert_eq!(ended(&mut bench), end("merged", "merged"), "an equal one is one with it");
+    edit(&mut bench, r#"{"action":"delete","exception_id":"e-2"}"#);
+    assert_eq!(ended(&mut bench), end("refused", "rate_limited"));
+    bench.carry_out(ADD_NOON);
+    assert_eq!(ended(&mut bench), end("done", "-"));
+    edit(&mut bench, r#"{"action":"delete","exception_id":"e-2"}"#);
+    bench.carry_out("delete c-1 e-2");
+    assert_eq!(ended(&mut bench), end("done", "-"));
+}
+
+#[test]
+fn nothing_is_written_before_the_journal_has_it_nor_behind_a_lockdown() {
+    let mut bench = editable();
+    bench.journals = false;
+    edit(&mut bench, NOON);
+    assert_eq!(open_writes(&bench), Vec::<String>::new(), "the record is not durable yet");
+    bench.command("scenario/s-1", "ON");
+    bench.journals = true;
+    bench.run(secs(1));
+    let activate = ["activate s-1"];
+    assert_eq!(open_writes(&bench), activate, "a lockdown came in between");
+    bench.scenarios[0].state = ScenarioState::Active;
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.run(secs(1));
+    let results: Vec<Value> = bench
+        .published
+        .iter()
+        .filter(|p| p.topic == "verkada/calendar/c-1/result")
+        .map(|p| serde_json::from_slice(&p.payload).unwrap())
+        .collect();
+    let last = results.last().unwrap();
+    assert_eq!((&last["outcome"], &last["reason"]), (&json!("expired"), &json!("superseded")), "{last}");
+    bench.take_log();
+}
+
+#[test]
+fn a_change_that_a_crash_cut_off_is_not_sent_again() {
+    let mut bench = editable();
+    edit(&mut bench, NOON);
+    assert_eq!(open_writes(&bench), [ADD_NOON]);
+    bench.take_log();
+    bench.restart_with_journal(editing(), secs(5));
+    bench.join();
+    let log = bench.take_log();
+    assert!(log.contains(&"!calendar/c-1/result edit unknown no_proof".to_owned()), "{log:?}");
+    edit(&mut bench, NOON);
+    assert_eq!(ended(&mut bench), end("merged", "duplicate"), "its id counts as used");
+    assert_eq!(open_writes(&bench), Vec::<String>::new());
+}

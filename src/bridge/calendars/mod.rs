@@ -7,7 +7,7 @@ mod show;
 use std::collections::BTreeMap;
 
 pub(super) use self::show::{CalendarMemory, Exceptions};
-use crate::model::{Calendar, CalendarId, ExceptionId, Inventory};
+use crate::model::{Calendar, CalendarId, Exception, ExceptionId, Inventory};
 
 /// All calendars that the key may manage.
 #[derive(Debug, Default)]
@@ -50,6 +50,16 @@ impl Calendars {
     pub(super) fn put(&mut self, calendar: Calendar) {
         self.edition += 1;
         self.known.insert(calendar.id.clone(), calendar);
+    }
+
+    /// Takes an exception as the vendor answered to a write.
+    pub(super) fn put_exception(&mut self, calendar: &CalendarId, exception: Exception) {
+        let Some(calendar) = self.known.get_mut(calendar) else { return };
+        self.edition += 1;
+        match calendar.exceptions.iter_mut().find(|known| known.id == exception.id) {
+            Some(known) => *known = exception,
+            None => calendar.exceptions.push(exception),
+        }
     }
 
     /// The vendor deleted an exception.

@@ -41,8 +41,8 @@ use super::{
 use crate::{
     hass::payload,
     model::{
-        Action, Answer, Calendar, CalendarId, Call, CallId, DoorId, DoorMode, ExceptionId, Fault, Inventory,
-        Lane, Message, Now, Reply, ScenarioId, Target, Trace,
+        Action, Answer, Calendar, CalendarId, Call, CallId, DoorId, DoorMode, Exception, ExceptionId, Fault,
+        Inventory, Lane, Message, Now, Reply, ScenarioId, Target, Trace,
     },
 };
 
@@ -141,6 +141,19 @@ impl Holds {
         act(&mut self.tasks, sight)
     }
 
+    /// An answer tells an exception as it was written. One that is another than what was asked for proves nothing.
+    fn take_exception(&mut self, target: &Target, exception: Exception) -> Result<(), Fault> {
+        let is_other = self.tasks.wanted(target).is_some_and(|wanted| !wanted.says_the_same_as(&exception));
+        if let Target::Calendar(calendar) = target {
+            self.calendars.put_exception(calendar, exception);
+        }
+        if is_other {
+            let text = "the answer tells of another exception than the one that was asked for";
+            return Err(Fault::Malformed(Trace::new(text)));
+        }
+        Ok(())
+    }
+
     /// Works out when which door is held how.
     fn work_out(&mut self, doors: &Doors) {
         let prefix = task::prefix(&self.owner);
@@ -201,13 +214,18 @@ impl Holds {
         let due = self.periods.iter().filter(|(door, periods)| {
             periods.iter().any(is_due)
                 && !periods.iter().any(|period| now < period.until)
-                && !self.tasks.is_busy(door)
+                && !self.is_busy(door)
         });
         let due: Vec<DoorId> = due.map(|(door, _)| door.clone()).collect();
-        let tidy = self.periods.keys().find(|door| {
-            !self.tasks.is_busy(door) && !due.contains(door) && self.is_untidy(doors, door, now)
-        });
+        let tidy = self
+            .periods
+            .keys()
+            .find(|door| !self.is_busy(door) && !due.contains(door) && self.is_untidy(doors, door, now));
         (due, tidy.cloned())
+    }
+
+    fn is_busy(&self, door: &DoorId) -> bool {
+        self.tasks.is_busy(&Target::Door(door.clone()))
     }
 
     fn is_untidy(&self, doors: &Doors, door: &DoorId, now: Timestamp) -> bool {
@@ -278,10 +296,10 @@ impl Bridge {
         }
     }
 
-    /// Takes a hold on that passed the gate.
-    pub(super) fn take_hold(
+    /// Takes a hold or a change of a calendar on that passed the gate.
+    pub(super) fn take_change(
         &mut self,
-        door: DoorId,
+        target: Target,
         origin: &Origin,
         passed: &Passed,
         now: Now,
@@ -289,10 +307,10 @@ impl Bridge {
         let Some((asked, goal)) = passed.hold.clone() else { return Ok(Vec::new()) };
         let end = match &goal {
             Goal::Keep(want) if want.mode == DoorMode::Unlocked => Some(want.until),
-            Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => None,
+            Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy | Goal::Edit(_) => None,
         };
         let wish = Wish {
-            door: door.clone(),
+            target: target.clone(),
             action: passed.intent.judged_as(),
             goal,
             asked,
@@ -301,7 +319,7 @@ impl Bridge {
             as_of: self.last_call,
         };
         let effects = self.holds.tasks.take_on(wish, now)?;
-        if let Some(end) = end {
+        if let (Some(end), Target::Door(door)) = (end, target) {
             self.holds.memory.ends.insert(door, end);
             self.holds.memory_changed = true;
         }
@@ -331,7 +349,7 @@ impl Bridge {
     /// Something that nobody asked for and that opens nothing.
     fn do_by_itself(&mut self, door: DoorId, goal: Goal, now: Now) {
         let wish = Wish {
-            door,
+            target: Target::Door(door),
             action: Action::Lock,
             goal,
             asked: Asked::Nothing,
@@ -345,29 +363,32 @@ impl Bridge {
     }
 
     pub(super) fn next_hold_call(&mut self, action: Action, now: Now) -> Option<Call> {
-        let door = self.holds.tasks.next(action, now)?.clone();
+        let target = self.holds.tasks.next(action, now)?.clone();
         let lane = if action.opens() { Lane::Unlock } else { Lane::Release };
         let id = self.reserve(lane, now)?;
-        let (write, send_before, origin) = self.holds.tasks.start(&door, id)?;
+        let (write, send_before, origin) = self.holds.tasks.start(&target, id)?;
         if let Some(origin) = origin.filter(|_| !action.opens()) {
             // What secures waits for no disk.
             self.record_intent(&origin, now);
         }
-        self.calls.insert(id, Pending::Hold(door, write.deleted()));
+        self.calls.insert(id, Pending::Calendar(target, write.deleted()));
         let request = write.request();
         Some(Call { id, request, send_before, opening: action.opens().then_some(self.opening) })
     }
 
     /// The reply to a write of a calendar.
-    pub(super) fn finish_hold(&mut self, door: &DoorId, deleted: Option<Deleted>, reply: Reply, now: Now) {
+    pub(super) fn finish_write(&mut self, target: &Target, deleted: Option<Deleted>, reply: Reply, now: Now) {
         let result = match (reply.result, deleted) {
             (Ok(Answer::Calendar(calendar)), None) => {
                 self.holds.calendars.put(calendar);
-                if !self.holds.in_force.contains_key(door) {
+                if let Target::Door(door) = target
+                    && !self.holds.in_force.contains_key(door)
+                {
                     self.holds.begun.insert(door.clone(), now.utc);
                 }
                 Ok(())
             }
+            (Ok(Answer::Exception(exception)), None) => self.holds.take_exception(target, exception),
             (Ok(Answer::Taken), Some((calendar, exception))) => {
                 self.holds.calendars.delete(&calendar, &exception);
                 Ok(())
@@ -377,7 +398,7 @@ impl Bridge {
         };
         self.holds.changed = true;
         let (as_of, id) = (self.last_call, reply.id);
-        let finish = |tasks: &mut Tasks, sight: Sight<'_>| tasks.finish(door, id, result, sight);
+        let finish = |tasks: &mut Tasks, sight: Sight<'_>| tasks.finish(target, id, result, sight);
         let effects = self.holds.with_tasks(&self.doors, as_of, now, finish);
         self.perform(effects, now);
     }

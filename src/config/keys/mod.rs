@@ -114,7 +114,7 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
         calendars: section
             .key(
                 "calendars",
-                "How often exception calendars are read, where doors may be held or calendars are shown, and so how soon \
+                "How often exception calendars are read, where doors may be held, or calendars shown or changed, and so how soon \
                  a change made elsewhere shows.",
             )
             .duration(minute(1), second(10)..=Duration::from_hours(1)),
@@ -160,6 +160,11 @@ fn calendars(section: &mut Section<'_, '_>) -> Calendars {
                  Access Management.",
             )
             .boolean(false),
+        allow: section
+            .key("allow", "The ids of the calendars whose exceptions may be changed by commands; no other one is.")
+            .ids()
+            .into_keys()
+            .collect(),
     }
 }
 
