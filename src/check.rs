@@ -53,7 +53,7 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
     let since = clock::now().utc;
     let mut requests =
         vec![Request::ListDoors, Request::ListScenarios, Request::ReadEvents { since, page: None }];
-    if config.holds_any_door() {
+    if config.reads_calendars() {
         requests.push(Request::ListCalendars);
     }
     if config.poll.access_levels.is_some() {
@@ -71,6 +71,8 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. }
             | Request::Activate { .. }
             | Request::Drill
@@ -111,6 +113,11 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, "can be read")?;
             left_out(out, &page.skipped)
         }
+        Answer::Calendars(calendars) => {
+            good(out, what, &format!("{} can be read", calendars.items.len()))?;
+            let inner = calendars.items.iter().flat_map(|calendar| &calendar.skipped);
+            left_out(out, &calendars.skipped.iter().chain(inner).cloned().collect::<Vec<_>>())
+        }
         Answer::AccessLevels(levels) => {
             good(out, what, &format!("{} can be read", levels.items.len()))?;
             left_out(out, &levels.skipped)
@@ -119,11 +126,11 @@ fn describe(out: &mut impl Write, what: &str, answer: &Answer) -> io::Result<boo
             good(out, what, &format!("{} can be read", groups.items.len()))?;
             left_out(out, &groups.skipped)
         }
-        Answer::Calendars(calendars) => {
-            good(out, what, &format!("{} can be read", calendars.items.len()))?;
-            left_out(out, &calendars.skipped)
-        }
-        Answer::Calendar(_) | Answer::Unlocked(_) | Answer::Taken | Answer::Drilled(_) => Ok(true),
+        Answer::Calendar(_)
+        | Answer::Exception(_)
+        | Answer::Unlocked(_)
+        | Answer::Taken
+        | Answer::Drilled(_) => Ok(true),
     }
 }
 

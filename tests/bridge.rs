@@ -6,6 +6,8 @@
 mod access;
 #[path = "support/bench.rs"]
 mod bench;
+#[path = "bridge/calendars.rs"]
+mod calendars;
 #[path = "bridge/drill.rs"]
 mod drill;
 #[path = "support/environment.rs"]
@@ -1858,6 +1860,8 @@ fn pages_that_go_on_for_ever_are_given_up_at_the_thousandth() {
                 | Request::UnlockAs { .. }
                 | Request::CreateCalendar(_)
                 | Request::WriteCalendar { .. }
+                | Request::CreateException { .. }
+                | Request::WriteException { .. }
                 | Request::DeleteException { .. }) => {
                     panic!("{act:?}")
                 }

@@ -34,7 +34,7 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
             doors: config.poll.doors,
             scenarios: config.poll.scenarios,
             events: config.poll.events,
-            calendars: config.holds_any_door().then_some(config.poll.calendars),
+            calendars: config.reads_calendars().then_some(config.poll.calendars),
             access_levels: config.poll.access_levels,
         },
         commands: command_settings(&config.commands),
@@ -45,6 +45,10 @@ pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
                 config::HoldStart::ThisMinute => bridge::HoldStart::ThisMinute,
                 config::HoldStart::NextMinute => bridge::HoldStart::NextMinute,
             },
+        },
+        calendars: bridge::CalendarSettings {
+            show: config.calendars.show,
+            allow: config.calendars.allow.clone(),
         },
         users: config.commands.users.clone(),
         code: config.commands.code.as_ref().map(|code| bridge::CodeSettings {

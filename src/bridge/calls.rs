@@ -13,7 +13,7 @@ use super::{
 };
 use crate::model::{
     AccessEvent, Action, Answer, Call, CallId, DoorId, EventKind, EventPage, Fault, Lane, Now, Push,
-    RecordNumber, Reply, Request, ScenarioId, Stage, Trace, User,
+    RecordNumber, Reply, Request, ScenarioId, Stage, Target, Trace, User,
 };
 
 /// How long a read may wait before it is sent.
@@ -27,8 +27,8 @@ pub(super) enum Pending {
     Late,
     Unlock(DoorId),
     Scenario(ScenarioId),
-    /// A write into our calendar of a door; with what it deletes.
-    Hold(DoorId, Option<Deleted>),
+    /// A write into our calendar of a door, or into a calendar of others; with what it deletes.
+    Calendar(Target, Option<Deleted>),
     Drill,
     /// Who may pass which door.
     Access(Part),
@@ -97,9 +97,9 @@ impl Bridge {
             let number = self.record_intent(&origin, now);
             self.commands.record_intent(&origin.target, number);
         }
-        for (door, origin) in self.holds.tasks.unrecorded(now) {
+        for origin in self.holds.tasks.unrecorded(now) {
             let number = self.record_intent(&origin, now);
-            self.holds.tasks.record_intent(&door, number);
+            self.holds.tasks.record_intent(&origin.target, number);
         }
     }
 
@@ -156,7 +156,7 @@ impl Bridge {
                 };
                 self.perform(effects, now);
             }
-            Pending::Hold(door, deleted) => self.finish_hold(&door, deleted, reply, now),
+            Pending::Calendar(target, deleted) => self.finish_write(&target, deleted, reply, now),
             Pending::Drill => self.finish_drill(reply, now),
             Pending::Access(part) => self.take_access(part, reply.id, reply.result, now),
             Pending::Late => {
@@ -202,6 +202,7 @@ impl Bridge {
                 self.doors.cover(&self.scenarios.covered(), now);
                 self.judge_ghost_doors(&listed, complete, now);
                 self.holds.note_doors();
+                self.exceptions.note_doors();
                 Ok(true)
             }
             (List::Scenarios, Answer::Scenarios(scenarios)) => {

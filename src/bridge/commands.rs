@@ -417,6 +417,7 @@ impl Commands {
         match target {
             Target::Door(id) => self.unlocks.get_mut(id).map(|task| task.intent = Some(number)),
             Target::Scenario(id) => self.scenarios.get_mut(id).map(|task| task.intent = Some(number)),
+            Target::Calendar(_) => None,
         };
     }
 
@@ -846,8 +847,10 @@ impl Commands {
         let Some(task) = self.scenarios.remove(id) else { return Vec::new() };
         let outcome = match task.action {
             Action::Activate => Outcome::Failed,
-            Action::Unlock | Action::Release | Action::Hold | Action::Lock if task.sent => Outcome::Unknown,
-            Action::Unlock | Action::Release | Action::Hold | Action::Lock => Outcome::Expired,
+            Action::Unlock | Action::Release | Action::Hold | Action::Lock | Action::Edit if task.sent => {
+                Outcome::Unknown
+            }
+            Action::Unlock | Action::Release | Action::Hold | Action::Lock | Action::Edit => Outcome::Expired,
         };
         let text = if task.sent {
             format!("the vendor was asked, but no read shows the scenario {}", past(task.action))
@@ -889,7 +892,9 @@ fn alarm(scenario: &ScenarioId, origin: &Origin, cause: String, given_up: bool) 
 const fn wanted(action: Action) -> ScenarioState {
     match action {
         Action::Activate => ScenarioState::Active,
-        Action::Release | Action::Unlock | Action::Hold | Action::Lock => ScenarioState::Inactive,
+        Action::Release | Action::Unlock | Action::Hold | Action::Lock | Action::Edit => {
+            ScenarioState::Inactive
+        }
     }
 }
 
@@ -900,6 +905,7 @@ const fn past(action: Action) -> &'static str {
         Action::Unlock => "unlocked",
         Action::Hold => "held",
         Action::Lock => "locked",
+        Action::Edit => "changed",
     }
 }
 

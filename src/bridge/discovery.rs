@@ -46,6 +46,7 @@ impl Bridge {
         }
         let mut topics = memory.swept.clone();
         topics.extend(self.sweep_holds());
+        topics.extend(self.sweep_calendars());
         if !memory.base_topic.is_empty() && memory.base_topic != self.topics.base() {
             topics.extend(former_topics(memory));
         }
@@ -187,6 +188,7 @@ impl Bridge {
             hold: self.may_hold(id).then(|| HoldOffer {
                 longest: u32::try_from(self.settings.holds.longest.as_secs() / 60).unwrap_or(u32::MAX),
             }),
+            exception: self.settings.calendars.show,
             tamper: self.doors.tells_of(door, record, Problem::Tamper),
             fire: self.doors.tells_of(door, record, Problem::Fire),
         };
@@ -228,6 +230,7 @@ fn former_topics(memory: &Memory) -> BTreeSet<String> {
         let former = &former;
         leaves.iter().map(move |leaf| former.of(&target, leaf))
     });
+    let calendars = memory.calendars.shown.iter().map(|id| former.calendar(id));
     let own = BRIDGE_LEAVES.iter().map(|leaf| former.bridge(leaf));
-    things.chain(own).chain([former.availability(), former.api_availability()]).collect()
+    things.chain(calendars).chain(own).chain([former.availability(), former.api_availability()]).collect()
 }

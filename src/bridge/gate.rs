@@ -49,6 +49,24 @@ pub(super) enum TargetFacts<'a> {
     Door { door: &'a Door, settings: Option<&'a DoorSettings>, lockdown: Lockdown<'a>, hold: HoldFacts<'a> },
     /// A scenario.
     Scenario,
+    /// An exception calendar, read or not.
+    Calendar(CalendarFacts<'a>),
+}
+
+/// What is known of a calendar.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(super) struct CalendarFacts<'a> {
+    /// Whether the configuration allows to change it.
+    pub(super) allowed: bool,
+    /// Whether it was read.
+    pub(super) known: bool,
+    /// Whether it is one that the gateway keeps for holds.
+    pub(super) own: bool,
+    /// What is known of scenarios that lock one of its doors.
+    pub(super) lockdown: Lockdown<'a>,
+    /// Whether one of its doors asks for the code.
+    pub(super) coded: bool,
 }
 
 /// What is known of the scenarios that lock a door.
@@ -128,8 +146,12 @@ pub(super) fn judge(
         let text = "no door or scenario of this gateway has this id";
         return Err(Refusal::refused(Reason::UnknownTarget, text));
     }
+    if let TargetFacts::Calendar(CalendarFacts { allowed: true, known: false, .. }) = facts.target {
+        let text = "no exception calendar of this id could be read";
+        return Err(Refusal::refused(Reason::UnknownTarget, text));
+    }
     let asked = asked(&order);
-    let Some(intent) = intent(order.verb, asked, facts) else {
+    let Some(intent) = intent(order.verb, asked.as_ref(), facts) else {
         let text = "the vendor has no lock command: the door locks by itself when its unlock time ends";
         return Err(Refusal::refused(Reason::Unsupported, text));
     };
@@ -139,27 +161,36 @@ pub(super) fn judge(
     let deadline = judge_age(intent.judged_as(), &order, message, facts.allowed, now)?;
     let hold = match (&facts.target, asked) {
         (TargetFacts::Door { hold, .. }, Some(asked)) => {
-            Some((asked, goal_of(asked, intent.judged_as(), hold, now.utc)?))
+            let goal = goal_of(&asked, intent.judged_as(), hold, now.utc)?;
+            Some((asked, goal))
+        }
+        (TargetFacts::Calendar(_), Some(Asked::Edit(edit))) => {
+            Some((Asked::Edit(edit.clone()), Goal::Edit(edit)))
         }
         _ => None,
     };
     Ok(Passed { intent, deadline, hold })
 }
 
-/// What is asked of the hold of a door, if something is.
-const fn asked(order: &Order) -> Option<Asked> {
+/// What is asked of the hold of a door or of a calendar, if something is.
+fn asked(order: &Order) -> Option<Asked> {
     match (order.verb, order.hold) {
         (Verb::Hold, Some(hold)) => Some(Asked::Hold(hold)),
         (Verb::Lock, _) => Some(Asked::Lock),
+        (Verb::Edit, _) => order.edit.as_deref().cloned().map(Asked::Edit),
         (Verb::Hold | Verb::Unlock | Verb::Activate | Verb::Release | Verb::Drill, _) => None,
     }
 }
 
 /// What can be done about an order. The vendor has no command to lock, but a hold of ours can be ended.
-fn intent(verb: Verb, asked: Option<Asked>, facts: &Facts<'_>) -> Option<Intent> {
+fn intent(verb: Verb, asked: Option<&Asked>, facts: &Facts<'_>) -> Option<Intent> {
     match (asked, &facts.target) {
         (Some(asked), TargetFacts::Door { hold, .. }) => action_of(asked, hold).map(Intent::Act),
-        (Some(_), TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown) => None,
+        (Some(Asked::Edit(_)), TargetFacts::Calendar(_)) => Some(Intent::Act(Action::Edit)),
+        (
+            Some(_),
+            TargetFacts::Scenario | TargetFacts::Calendar(_) | TargetFacts::Unread | TargetFacts::Unknown,
+        ) => None,
         (None, _) => Some(plain_intent(verb)),
     }
 }
@@ -172,6 +203,7 @@ pub(super) const fn plain_intent(verb: Verb) -> Intent {
         Verb::Release => Intent::Act(Action::Release),
         Verb::Hold => Intent::Act(Action::Hold),
         Verb::Lock => Intent::Act(Action::Lock),
+        Verb::Edit => Intent::Act(Action::Edit),
         Verb::Drill => Intent::Drill,
     }
 }
@@ -238,6 +270,8 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
         Action::Activate => facts.allowed.activate,
         Action::Release => facts.allowed.release,
         Action::Hold | Action::Lock => facts.allowed.hold,
+        // Calendars are allowed one by one.
+        Action::Edit => true,
     };
     match &facts.target {
         TargetFacts::Door { hold, .. } if matches!(action, Action::Hold | Action::Lock) && !hold.allowed => {
@@ -255,10 +289,18 @@ fn judge_allowed(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
             }
             Ok(())
         }
+        TargetFacts::Calendar(calendar) if !calendar.allowed => refused(
+            "the configuration does not allow to change this calendar; calendars.allow names those that may be changed",
+        ),
+        TargetFacts::Calendar(calendar) if calendar.own => {
+            refused("the gateway keeps this calendar for holds, and it is changed by them alone")
+        }
         TargetFacts::Scenario | TargetFacts::Unread if !general => {
             refused(&format!("the configuration does not allow commands to {action} a scenario"))
         }
-        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => Ok(()),
+        TargetFacts::Scenario | TargetFacts::Calendar(_) | TargetFacts::Unread | TargetFacts::Unknown => {
+            Ok(())
+        }
     }
 }
 
@@ -289,14 +331,15 @@ fn judge_code(
     codes: &mut Codes,
     now: Now,
 ) -> Result<(), Refusal> {
-    let (door, lockdown) = match facts.target {
-        TargetFacts::Door { settings, lockdown, .. } => (settings, lockdown),
-        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, Lockdown::None),
+    let (door, lockdown, coded) = match facts.target {
+        TargetFacts::Door { settings, lockdown, .. } => (settings, lockdown, false),
+        TargetFacts::Calendar(CalendarFacts { lockdown, coded, .. }) => (None, lockdown, coded),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => (None, Lockdown::None, false),
     };
-    let by_lockdown = matches!(action, Action::Unlock | Action::Hold)
+    let by_lockdown = yields_to_lockdown(action)
         && lockdown != Lockdown::None
         && facts.allowed.during_lockdown == DuringLockdown::Code;
-    if !by_lockdown && !facts.code.is_some_and(|code| code.is_needed(action, door)) {
+    if !by_lockdown && !facts.code.is_some_and(|code| coded || code.is_needed(action, door)) {
         return Ok(());
     }
     let refused = |reason, text: &str| Err(Refusal::refused(reason, text));
@@ -327,25 +370,37 @@ fn judge_code(
     }
 }
 
+/// Whether a scenario that locks the door stands against it.
+const fn yields_to_lockdown(action: Action) -> bool {
+    match action {
+        Action::Unlock | Action::Hold | Action::Edit => true,
+        Action::Activate | Action::Release | Action::Lock => false,
+    }
+}
+
 /// The unlock of a door that a scenario locks; where it needs the code, that was judged before.
 pub(super) fn judge_lockdown(action: Action, facts: &Facts<'_>) -> Result<(), Refusal> {
-    let TargetFacts::Door { lockdown, .. } = facts.target else { return Ok(()) };
-    if !matches!(action, Action::Unlock | Action::Hold)
-        || facts.allowed.during_lockdown != DuringLockdown::Refuse
-    {
+    let (lockdown, what) = match facts.target {
+        TargetFacts::Door { lockdown, .. } => (lockdown, "this door"),
+        TargetFacts::Calendar(calendar) => (calendar.lockdown, "a door of this calendar"),
+        TargetFacts::Scenario | TargetFacts::Unread | TargetFacts::Unknown => return Ok(()),
+    };
+    if !yields_to_lockdown(action) || facts.allowed.during_lockdown != DuringLockdown::Refuse {
         return Ok(());
     }
     match lockdown {
         Lockdown::None => Ok(()),
         Lockdown::By(scenario) => {
             let text = format!(
-                "scenario {scenario} locks this door and is active, or was when it was last seen; release it first"
+                "scenario {scenario} locks {what} and is active, or was when it was last seen; release it first"
             );
             Err(Refusal::refused(Reason::LockdownActive, text))
         }
         Lockdown::Unread => {
-            let text = "the scenarios were not read since the gateway started, so one that locks this door may be active; \
-                        try again in a moment";
+            let text = format!(
+                "the scenarios were not read since the gateway started, so one that locks {what} may be active; try again \
+                 in a moment"
+            );
             Err(Refusal::refused(Reason::LockdownUnknown, text))
         }
     }

@@ -7,7 +7,7 @@ use super::{
     admission::{Matter, Repeat},
     commands::{Belief, Effect, Merging, Wish},
     copies::Line,
-    gate::{self, Facts, Lockdown, Passed, Refusal, TargetFacts},
+    gate::{self, CalendarFacts, Facts, Lockdown, Passed, Refusal, TargetFacts},
     links::Bound,
     poller::List,
     report::{Origin, Response},
@@ -17,7 +17,7 @@ use crate::{
         Destination,
         payload::{Kind, Malformed, Order, Verb},
     },
-    model::{Action, DoorId, Intent, Message, Now, Reason, ScenarioState, Target, Turn, User},
+    model::{Action, CalendarId, DoorId, Intent, Message, Now, Reason, ScenarioState, Target, Turn, User},
 };
 
 /// Home Assistant gets everything again this long after its birth message, at random.
@@ -63,6 +63,10 @@ impl Bridge {
                         && self.copies.is_copy(Line::Main, message, self.link.bound()) => {}
                 Ok(id) => self.command((Target::Scenario(id), Kind::Scenario), message, Line::Main, now),
                 Err(error) => tracing::info!(%error, "a command names an impossible scenario; refused"),
+            },
+            Some(Destination::Calendar(id)) => match id.parse() {
+                Ok(id) => self.command((Target::Calendar(id), Kind::Calendar), message, Line::Main, now),
+                Err(error) => tracing::info!(%error, "a command names an impossible calendar; refused"),
             },
             Some(Destination::Refresh) if !message.retain => {
                 let at = self.refresh(&List::ALL, now);
@@ -280,6 +284,7 @@ impl Bridge {
                 TargetFacts::Unread
             }
             Target::Scenario(_) => TargetFacts::Unknown,
+            Target::Calendar(id) => TargetFacts::Calendar(self.calendar_facts(id)),
         };
         Facts {
             stopping: self.stopping,
@@ -292,6 +297,21 @@ impl Bridge {
             name,
             in_a_name: origin.user.is_some(),
             target,
+        }
+    }
+
+    fn calendar_facts(&self, id: &CalendarId) -> CalendarFacts<'_> {
+        let calendar = self.holds.calendars().get(id);
+        let doors = || calendar.into_iter().flat_map(|calendar| &calendar.doors);
+        let lockdowns = || doors().map(|door| self.lockdown_over(door));
+        let coded =
+            |door: &DoorId| self.settings.door_settings.get(door).and_then(|own| own.code) == Some(true);
+        CalendarFacts {
+            allowed: self.settings.calendars.allow.contains(id),
+            known: calendar.is_some(),
+            own: calendar.is_some_and(|calendar| self.holds.owns(calendar)),
+            lockdown: lockdowns().find(|lockdown| *lockdown != Lockdown::None).unwrap_or(Lockdown::None),
+            coded: doors().any(coded),
         }
     }
 
@@ -353,9 +373,51 @@ impl Bridge {
             let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
             return Err(Refusal::refused(Reason::JournalUnavailable, text));
         }
+        self.judge_equal(origin, passed, action, now)?;
+        let believed = self.believed(&origin.target, now);
+        // An activate is never held back, unless it only asks for a look at what is active already.
+        let rated = matches!(&origin.target, Target::Door(door) if self.is_rated(door, passed, now));
+        if action.opens() || rated || believed == Some(ScenarioState::Active) {
+            self.rates.admit(&origin.target, now.mono)?;
+        }
+        self.enter(origin, action, now);
+        match origin.target.clone() {
+            target @ Target::Door(_) if passed.hold.is_some() => {
+                self.take_change(target, origin, passed, now)
+            }
+            target @ Target::Calendar(_) => self.take_change(target, origin, passed, now),
+            Target::Door(door) => self.commands.unlock(door, origin.clone(), passed.deadline, now),
+            Target::Scenario(scenario) => {
+                if action == Action::Activate {
+                    self.interrupt_drill(now);
+                }
+                let wish = Wish { scenario: scenario.clone(), action, deadline: passed.deadline };
+                let belief = Belief { state: believed, as_of: self.last_call };
+                if action == Action::Activate {
+                    self.opening = Turn(self.opening.0 + 1);
+                }
+                let effects = self.commands.scenario(wish, origin.clone(), &belief, now);
+                if action == Action::Activate {
+                    self.end_holds_under(&scenario, now);
+                }
+                Ok(effects)
+            }
+        }
+    }
+
+    /// An equal command under way counts for this one too, and another change of the same calendar has to end first.
+    fn judge_equal(
+        &mut self,
+        origin: &Origin,
+        passed: &Passed,
+        action: Action,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let merges_change = |asked| self.holds.tasks.merges(&origin.target, asked).then_some(Merging::Equal);
         let merges = match &origin.target {
+            Target::Calendar(_) => passed.hold.as_ref().and_then(|(asked, _)| merges_change(asked)),
             Target::Door(door) => match &passed.hold {
-                Some((asked, _)) => self.holds.tasks.merges(door, *asked).then_some(Merging::Equal),
+                Some((asked, _)) => merges_change(asked),
                 None => self.commands.merges_unlock(door, origin.user.as_ref(), now.mono),
             },
             Target::Scenario(scenario) => {
@@ -383,32 +445,11 @@ impl Bridge {
             };
             return Err(Refusal { uses_id: id.is_some(), ..Refusal::merged(Reason::Merged, text) });
         }
-        let believed = self.believed(&origin.target, now);
-        // An activate is never held back, unless it only asks for a look at what is active already.
-        let rated = matches!(&origin.target, Target::Door(door) if self.is_rated(door, passed, now));
-        if action.opens() || rated || believed == Some(ScenarioState::Active) {
-            self.rates.admit(&origin.target, now.mono)?;
+        if matches!(origin.target, Target::Calendar(_)) && self.holds.tasks.is_busy(&origin.target) {
+            let text = "another change of the calendar is under way; try again when it has ended";
+            return Err(Refusal::refused(Reason::RateLimited, text));
         }
-        self.enter(origin, action, now);
-        match origin.target.clone() {
-            Target::Door(door) if passed.hold.is_some() => self.take_hold(door, origin, passed, now),
-            Target::Door(door) => self.commands.unlock(door, origin.clone(), passed.deadline, now),
-            Target::Scenario(scenario) => {
-                if action == Action::Activate {
-                    self.interrupt_drill(now);
-                }
-                let wish = Wish { scenario: scenario.clone(), action, deadline: passed.deadline };
-                let belief = Belief { state: believed, as_of: self.last_call };
-                if action == Action::Activate {
-                    self.opening = Turn(self.opening.0 + 1);
-                }
-                let effects = self.commands.scenario(wish, origin.clone(), &belief, now);
-                if action == Action::Activate {
-                    self.end_holds_under(&scenario, now);
-                }
-                Ok(effects)
-            }
-        }
+        Ok(())
     }
 
     /// What a fresh list says of a scenario.
@@ -417,7 +458,7 @@ impl Bridge {
             Target::Scenario(id) if self.poller.is_fresh(List::Scenarios, now) => {
                 self.scenarios.get(id).map(|record| record.scenario.state.clone())
             }
-            Target::Scenario(_) | Target::Door(_) => None,
+            Target::Scenario(_) | Target::Door(_) | Target::Calendar(_) => None,
         }
     }
 

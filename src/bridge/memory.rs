@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{alarm::Alarm, holds::HoldMemory, register::Told};
+use super::{alarm::Alarm, calendars::CalendarMemory, holds::HoldMemory, register::Told};
 use crate::model::{DoorId, EventId, ScenarioId};
 
 /// The form of what is written. A change that an older program could misunderstand gets another number.
@@ -35,6 +35,9 @@ pub struct Memory {
     /// Holds of doors.
     #[serde(default)]
     pub(super) holds: HoldMemory,
+    /// Exception calendars.
+    #[serde(default)]
+    pub(super) calendars: CalendarMemory,
 }
 
 /// How far events were read.

@@ -63,6 +63,7 @@ use self::{
     alarm::Alarms,
     announce::Announcements,
     budget::Budget,
+    calendars::Exceptions,
     calls::Pending,
     codes::Codes,
     commands::{Bar, Commands},
@@ -91,8 +92,8 @@ pub use self::{
     memory::{Memory, MemoryError},
     report::{Books, Ending},
     settings::{
-        Birth, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown, HoldSettings,
-        HoldStart, Polls, Selection, Settings, UnlockAs,
+        Birth, CalendarSettings, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown,
+        HoldSettings, HoldStart, Polls, Selection, Settings, UnlockAs,
     },
 };
 use crate::{
@@ -140,6 +141,8 @@ pub enum Wake {
     Command,
     /// A hold begins or ends.
     Hold,
+    /// An exception of the vendor's calendars begins or ends.
+    Exception,
     /// Evidence of a command was waited for long enough.
     Settlement,
     /// An alarm is to be told again.
@@ -228,6 +231,7 @@ pub struct Bridge {
     scenarios: Scenarios,
     commands: Commands,
     holds: Holds,
+    exceptions: Exceptions,
     drills: Drills,
     readiness: Readiness,
     /// Grows with each lockdown that is taken on.
@@ -301,6 +305,7 @@ impl Bridge {
             scenarios: Scenarios::default(),
             commands: Commands::new(rng.bits()),
             holds: Holds::new(topics.base(), rng.bits(), memory.holds.clone()),
+            exceptions: Exceptions::remembering(memory.calendars.clone()),
             drills: Drills::default(),
             readiness: Readiness::new(now),
             opening: Turn::default(),
@@ -448,6 +453,7 @@ impl Bridge {
             .or_else(|| self.next_scenario_call(Action::Release, now))
             .or_else(|| self.next_unlock_call(now))
             .or_else(|| self.next_hold_call(Action::Hold, now))
+            .or_else(|| self.next_hold_call(Action::Edit, now))
             .or_else(|| self.next_read(now))
             .or_else(|| self.next_access_call(now))
     }
@@ -507,6 +513,7 @@ impl Bridge {
             .chain(stale)
             .chain(self.doors.next_expiry().map(|at| (at, Wake::Relock)))
             .chain(self.holds.next_change(now).map(|at| (at, Wake::Hold)))
+            .chain(self.exceptions.next_change(now).map(|at| (at, Wake::Exception)))
             .chain(self.settlements.next_expiry().map(|at| (at, Wake::Settlement)))
             .chain(self.flood.next_sum().map(|at| (at, Wake::Sum)))
             .chain(self.alarms.next_repeat().map(|at| (at, Wake::Alarm)))
@@ -535,6 +542,7 @@ impl Bridge {
                 .collect(),
             alarms: self.alarms.raised().clone(),
             holds: self.holds.remember(),
+            calendars: self.exceptions.remember(),
             ..Memory::default()
         };
         self.announcements.remember(&mut memory);
@@ -549,6 +557,7 @@ impl Bridge {
             || self.poller.is_memory_changed()
             || self.announcements.is_changed()
             || self.holds.is_memory_changed()
+            || self.exceptions.is_memory_changed()
     }
 
     /// What others may know.

@@ -40,6 +40,7 @@ impl Bridge {
             self.holds.note_doors();
         }
         self.compare_holds(now);
+        self.compare_exceptions(now);
         self.follow_webhooks(now);
         self.compare_health(now);
         self.compare_problems(now);
@@ -152,7 +153,7 @@ impl Bridge {
         for result in results.into_iter().flatten() {
             match report.origin.target {
                 Target::Scenario(_) => self.outbox.push_first(result),
-                Target::Door(_) => self.outbox.push(result),
+                Target::Door(_) | Target::Calendar(_) => self.outbox.push(result),
             }
         }
     }
@@ -255,8 +256,8 @@ impl Bridge {
         let online = self.health.commandable && self.health.doors && !cut_off;
         let state = view::lock_word(record.shown().lock);
         let position = view::position_word(record);
-        let (unavailable, access) = (self.unavailable.doors(), self.access.members(door));
-        let attributes = view::door_attributes(&self.doors, door, record, unavailable, access);
+        let more = self.access.members(door).into_iter().chain(self.exception_members(id)).collect();
+        let attributes = view::door_attributes(&self.doors, door, record, self.unavailable.doors(), more);
         let problems = Problem::ALL
             .map(|problem| (problem, view::problem_word(self.doors.problem(door, record, problem))));
         let target = Target::Door(id.clone());
@@ -293,6 +294,7 @@ impl Bridge {
         match &report.origin.target {
             Target::Door(id) => self.doors.note_command(id, last),
             Target::Scenario(id) => self.scenarios.note_command(id, last),
+            Target::Calendar(_) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use secrecy::{SecretSlice, SecretString};
 use super::doors::Choices;
 use crate::{
     hass::Announcer,
-    model::{Action, DoorId, Level, ScenarioId, User},
+    model::{Action, CalendarId, DoorId, Level, ScenarioId, User},
 };
 
 /// What the owner decided.
@@ -27,6 +27,8 @@ pub struct Settings {
     pub commands: CommandSettings,
     /// How doors may be held.
     pub holds: HoldSettings,
+    /// What is done with the vendor's exception calendars.
+    pub calendars: CalendarSettings,
     /// In whose name doors are unlocked for whom, by what commands say of `by`.
     pub users: BTreeMap<String, User>,
     /// The code that opening commands need; `None` where there is none.
@@ -66,6 +68,7 @@ impl CodeSettings {
             Action::Unlock => door.and_then(|door| door.code).unwrap_or(self.unlock),
             Action::Release => self.release,
             Action::Hold => door.and_then(|door| door.code).unwrap_or(self.hold),
+            Action::Edit => self.hold,
             Action::Activate | Action::Lock => false,
         }
     }
@@ -104,6 +107,15 @@ pub struct HoldSettings {
     pub usual: Duration,
     /// With which minute one begins.
     pub start: HoldStart,
+}
+
+/// What is done with the vendor's exception calendars.
+#[derive(Debug, Clone, Default)]
+pub struct CalendarSettings {
+    /// Whether they are shown, and what they say of doors.
+    pub show: bool,
+    /// Those whose exceptions may be changed by commands.
+    pub allow: BTreeSet<CalendarId>,
 }
 
 /// With which minute a hold begins: whether the vendor takes a time that has begun is not documented (`verkada-api.md` 9.3).
@@ -171,7 +183,7 @@ pub struct CodeSettings {
     pub unlock: bool,
     /// Whether releasing needs it.
     pub release: bool,
-    /// Whether a hold that opens needs it, where a door has no setting of its own.
+    /// Whether a hold that opens needs it, where a door has no setting of its own, and a change of a calendar.
     pub hold: bool,
 }
 

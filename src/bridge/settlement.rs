@@ -166,7 +166,7 @@ impl Settlements {
     ) -> Vec<Settled> {
         let shows = |open: &Open| match &open.report.origin.target {
             Target::Scenario(id) => open.as_of < read && state_of(id) == Some(ScenarioState::Inactive),
-            Target::Door(_) => false,
+            Target::Door(_) | Target::Calendar(_) => false,
         };
         let (settled, open) = std::mem::take(&mut self.open).into_iter().partition(shows);
         self.open = open;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How many door ids the attributes of a scenario list; Home Assistant's recorder drops attributes beyond 16 KiB.
-const MAX_LISTED_DOORS: usize = 200;
+pub(super) const MAX_LISTED_DOORS: usize = 200;
 /// How many bytes the names of its doors take up there beside their ids.
 const MAX_NAME_BYTES: usize = 4096;
 /// How many scenarios the attributes of a door list.
@@ -83,14 +83,14 @@ pub(super) const fn online_word(online: bool) -> &'static str {
     if online { payload::ONLINE } else { payload::OFFLINE }
 }
 
-/// The attributes of a door. Nothing in it changes by the mere passing of time. `unavailable`: why all doors are. `access`: who
-/// may pass it.
+/// The attributes of a door. Nothing in it changes by the mere passing of time. `unavailable`: why all doors are. `more`: what
+/// others say of it.
 pub(super) fn door_attributes(
     doors: &Doors,
     door: &Door,
     record: &doors::Record,
     unavailable: Option<&str>,
-    access: Vec<(&'static str, Value)>,
+    more: Vec<(&'static str, Value)>,
 ) -> Bytes {
     let shown = record.shown();
     let unlocking = shown.source == Source::Command && matches!(shown.lock, Lock::Unlocking | Lock::Unlocked);
@@ -120,7 +120,7 @@ pub(super) fn door_attributes(
         "last_command": record.last_command.as_ref().map(command),
     });
     if let Some(attributes) = attributes.as_object_mut() {
-        attributes.extend(access.into_iter().map(|(member, value)| (member.to_owned(), value)));
+        attributes.extend(more.into_iter().map(|(member, value)| (member.to_owned(), value)));
     }
     bytes_of(&attributes)
 }
@@ -175,7 +175,7 @@ pub(super) fn bytes_of(value: &Value) -> Bytes {
 }
 
 /// The names of doors in the order of their ids, `null` where one is not known; as many as there is room for.
-fn door_names(ids: &[DoorId], all: &Doors) -> Vec<Option<String>> {
+pub(super) fn door_names(ids: &[DoorId], all: &Doors) -> Vec<Option<String>> {
     let name = |id: &DoorId| name::shown(all.listed(id)?.0.name.as_deref()?);
     let mut room = MAX_NAME_BYTES;
     ids.iter()

@@ -12,7 +12,7 @@ use secrecy::{SecretSlice, SecretString};
 use url::Url;
 
 use crate::model::{
-    DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme, User,
+    CalendarId, DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme, User,
 };
 
 /// The whole configuration. `Debug` shows no secret.
@@ -30,6 +30,8 @@ pub struct Config {
     pub commands: Commands,
     /// How doors may be held.
     pub holds: Holds,
+    /// What is done with exception calendars.
+    pub calendars: Calendars,
     /// Which doors, and settings of single doors.
     pub doors: Doors,
     /// Which scenarios.
@@ -51,7 +53,13 @@ pub struct Config {
 }
 
 impl Config {
-    /// Whether any door may be held, so that exception calendars matter.
+    /// Whether anything needs exception calendars: the key may lack the permission for them.
+    pub fn reads_calendars(&self) -> bool {
+        let edits = !self.commands.read_only && !self.calendars.allow.is_empty();
+        self.holds_any_door() || self.calendars.show || edits
+    }
+
+    /// Whether any door may be held.
     pub fn holds_any_door(&self) -> bool {
         let doors = self.doors.settings.values().any(|door| door.hold == Some(true));
         !self.commands.read_only && (self.commands.hold || doors)
@@ -183,10 +191,19 @@ pub struct Poll {
     pub scenarios: Duration,
     /// For access events, 1 s to 10 min.
     pub events: Duration,
-    /// For exception calendars, 10 s to 1 h; only where doors may be held.
+    /// For exception calendars, 10 s to 1 h; only where doors may be held or calendars are used.
     pub calendars: Duration,
     /// For access levels, 5 min to 24 h; `None`: not at all.
     pub access_levels: Option<Duration>,
+}
+
+/// What is done with exception calendars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calendars {
+    /// Whether they are shown, and what they say of doors.
+    pub show: bool,
+    /// Those whose exceptions may be changed by commands.
+    pub allow: BTreeSet<CalendarId>,
 }
 
 /// How doors may be held.

@@ -199,11 +199,14 @@ pub struct DoorFacts<'a> {
 
 /// Entities that not every door has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Offer {
     /// The momentary unlock button.
     pub unlock: bool,
     /// What holds the door.
     pub hold: Option<HoldOffer>,
+    /// What exception calendars say of it.
+    pub exception: bool,
     /// Tampering: only where an event told of it, since many doors never can.
     pub tamper: bool,
     /// The fire alarm: only where an event told of it.
@@ -287,6 +290,9 @@ impl Announcer {
         if let Some(hold) = offer.hold {
             self.add_hold(&mut device, door, hold);
         }
+        if offer.exception {
+            self.add_exception(&mut device, door);
+        }
         self.add_problems(&mut device, door);
         device.add(
             "access",
@@ -362,6 +368,28 @@ impl Announcer {
                 "name": "End hold", "icon": "mdi:lock-check",
                 "command_topic": command, "payload_press": "END", "retain": false, "qos": 0,
             })),
+        );
+    }
+
+    /// Adds what exception calendars keep the door at. An empty state would be ignored, so what is not known is a word.
+    fn add_exception(&self, device: &mut Device, door: DoorFacts<'_>) {
+        let DoorFacts { id, slug, .. } = door;
+        let attributes = self.topics.of(&Target::Door(id.clone()), "attributes");
+        device.add(
+            "exception",
+            "sensor",
+            format!("verkada2mqtt_{id}_exception"),
+            json!({
+                "object_id": format!("{slug}_exception"),
+                "name": "Exception", "icon": "mdi:calendar-lock", "entity_category": "diagnostic",
+                "device_class": "enum", "options": HOLD_MODES.map(|(word, _)| word),
+                "state_topic": attributes,
+                "value_template": "{{ value_json.exception.mode if value_json.exception else none }}",
+                "json_attributes_topic": attributes,
+                "json_attributes_template":
+                    "{{ {'exception': value_json.exception, 'next_exception': value_json.next_exception} | tojson }}",
+                "qos": 1,
+            }),
         );
     }
 

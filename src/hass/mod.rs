@@ -1,6 +1,7 @@
 //! Home Assistant: discovery messages, topics and payloads, as functions from data to data.
 
 pub mod access;
+pub mod calendar;
 pub mod discovery;
 pub mod event;
 mod gateway;

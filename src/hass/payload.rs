@@ -5,7 +5,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use crate::model::{Action, DoorMode, Intent, User};
+use super::calendar;
+use crate::model::{Action, DoorMode, Edit, Intent, User};
 
 /// The payload that an availability topic holds when all is well.
 pub const ONLINE: &str = "online";
@@ -34,6 +35,8 @@ pub enum Kind {
     Scenario,
     /// Holds take the words of modes, `SCHEDULE` and `END`.
     Hold,
+    /// Calendars take JSON alone.
+    Calendar,
 }
 
 /// The verb of a command.
@@ -51,6 +54,8 @@ pub enum Verb {
     Drill,
     /// Hold a door, or end its hold.
     Hold,
+    /// Change an exception of a calendar.
+    Edit,
 }
 
 impl Verb {
@@ -63,6 +68,7 @@ impl Verb {
             Self::Release => "release",
             Self::Drill => "drill",
             Self::Hold => "hold",
+            Self::Edit => "edit",
         }
     }
 }
@@ -84,6 +90,7 @@ impl From<Action> for Verb {
             Action::Release => Self::Release,
             Action::Hold => Self::Hold,
             Action::Lock => Self::Lock,
+            Action::Edit => Self::Edit,
         }
     }
 }
@@ -116,6 +123,8 @@ pub struct Order {
     pub user: Option<User>,
     /// How to hold the door; only with [`Verb::Hold`].
     pub hold: Option<HoldOrder>,
+    /// What to change in a calendar; only with [`Verb::Edit`].
+    pub edit: Option<Box<Edit>>,
 }
 
 /// How a door is to be held.
@@ -159,6 +168,7 @@ impl Kind {
             Self::Door => "LOCK or UNLOCK",
             Self::Scenario => "ON, OFF, ACTIVATE, RELEASE or DRILL",
             Self::Hold => "UNLOCKED, LOCKED, CARD_AND_CODE, CREDENTIAL, SCHEDULE or END",
+            Self::Calendar => "the actions create, change and delete",
         }
     }
 
@@ -171,7 +181,8 @@ impl Kind {
             Self::Scenario if is("OFF") || is("RELEASE") => Some(Verb::Release),
             Self::Scenario if is("DRILL") => Some(Verb::Drill),
             Self::Hold if hold_word(word).is_some() => Some(Verb::Hold),
-            Self::Door | Self::Scenario | Self::Hold => None,
+            Self::Calendar if Edit::WORDS.iter().any(|known| is(known)) => Some(Verb::Edit),
+            Self::Door | Self::Scenario | Self::Hold | Self::Calendar => None,
         }
     }
 }
@@ -197,7 +208,11 @@ impl Order {
             )));
         }
         if text.starts_with('{') {
-            let read = if kind == Kind::Hold { Self::read_hold(text) } else { Self::read_json(kind, text) };
+            let read = match kind {
+                Kind::Hold => Self::read_hold(text),
+                Kind::Calendar => Self::read_edit(text),
+                Kind::Door | Kind::Scenario => Self::read_json(kind, text),
+            };
             read.map_err(|malformed| Malformed { id: legible_id(text), ..malformed })
         } else {
             Self::read_word(kind, text)
@@ -206,8 +221,11 @@ impl Order {
 
     fn read_word(kind: Kind, word: &str) -> Result<Self, Malformed> {
         let verb = kind.verb(word).ok_or_else(|| unknown_word(kind, word))?;
+        if verb == Verb::Edit {
+            return Err(Malformed::new("a change of a calendar needs JSON: it says which exception"));
+        }
         let hold = hold_word(word).filter(|_| kind == Kind::Hold);
-        Ok(Self { verb, id: None, issued_at: None, by: None, code: None, user: None, hold })
+        Ok(Self { verb, id: None, issued_at: None, by: None, code: None, user: None, hold, edit: None })
     }
 
     /// Reads a JSON object with `mode` and, all optional, one of `for` and `until`, and what other commands have.
@@ -238,6 +256,30 @@ impl Order {
             code: raw.code.and_then(|code| code.0),
             user: None,
             hold: Some(HoldOrder { mode, span }),
+            edit: None,
+        })
+    }
+
+    /// Reads a JSON object with `action`, and with `exception`, `exception_id` or both, beside what other commands have.
+    fn read_edit(text: &str) -> Result<Self, Malformed> {
+        let raw: RawEdit<'_> = serde_json::from_str(text)
+            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        check_texts(raw.id.as_deref(), raw.by.as_deref())?;
+        let edit = match raw.action.to_ascii_lowercase().as_str() {
+            "create" => calendar::create(raw.exception_id.as_deref(), raw.exception),
+            "change" => calendar::change(raw.exception_id.as_deref(), raw.exception),
+            "delete" => calendar::delete(raw.exception_id.as_deref(), raw.exception),
+            _ => return Err(unknown_word(Kind::Calendar, &raw.action)),
+        };
+        Ok(Self {
+            verb: Verb::Edit,
+            id: raw.id,
+            issued_at: raw.issued_at.map(|at| at.0),
+            by: raw.by,
+            code: raw.code.and_then(|code| code.0),
+            user: None,
+            hold: None,
+            edit: Some(Box::new(edit.map_err(Malformed::new)?)),
         })
     }
 
@@ -256,6 +298,7 @@ impl Order {
             code,
             user,
             hold: None,
+            edit: None,
         })
     }
 }
@@ -357,6 +400,19 @@ struct RawHold {
     #[serde(rename = "for")]
     lasts: Option<Lasts>,
     until: Option<IssuedAt>,
+    id: Option<String>,
+    issued_at: Option<IssuedAt>,
+    code: Option<RawCode>,
+    by: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEdit<'a> {
+    action: String,
+    exception_id: Option<String>,
+    #[serde(borrow)]
+    exception: Option<&'a RawValue>,
     id: Option<String>,
     issued_at: Option<IssuedAt>,
     code: Option<RawCode>,

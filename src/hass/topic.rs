@@ -1,6 +1,6 @@
 //! Topics: built from ids, never from names, and parsed back.
 
-use crate::model::Target;
+use crate::model::{CalendarId, Target};
 
 /// Builds and parses the topics below one base topic. Changing any of them is a breaking change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub enum Destination<'a> {
     HoldMinutes(&'a str),
     /// `<base>/scenario/<id>/set`; the id is not checked yet.
     Scenario(&'a str),
+    /// `<base>/calendar/<id>/set`; the id is not checked yet.
+    Calendar(&'a str),
     /// `<base>/bridge/refresh/set`.
     Refresh,
     /// `<base>/bridge/log_level/set`.
@@ -62,6 +64,11 @@ impl Topics {
     /// A topic of a door or scenario.
     pub fn of(&self, target: &Target, leaf: &str) -> String {
         format!("{}/{}/{leaf}", self.base, target.path())
+    }
+
+    /// What an exception calendar says.
+    pub fn calendar(&self, id: &CalendarId) -> String {
+        format!("{}/calendar/{id}", self.base)
     }
 
     /// Where commands for a target arrive.
@@ -126,6 +133,7 @@ impl Topics {
         Some(match (kind, name) {
             ("door", id) => Destination::Door(id),
             ("scenario", id) => Destination::Scenario(id),
+            ("calendar", id) => Destination::Calendar(id),
             ("bridge", "refresh") => Destination::Refresh,
             ("bridge", "log_level") => Destination::LogLevel,
             ("bridge", "heartbeat_securing") => Destination::SecuringHeartbeat,
@@ -148,6 +156,8 @@ mod tests {
         assert_eq!(topics.set(&door), "site/verkada/door/d-1/set");
         assert_eq!(topics.destination(&topics.set(&door)), Some(Destination::Door("d-1")));
         assert_eq!(topics.destination(&topics.set(&scenario)), Some(Destination::Scenario("s-1")));
+        let calendar = Target::Calendar("c-1".parse().unwrap());
+        assert_eq!(topics.destination(&topics.set(&calendar)), Some(Destination::Calendar("c-1")));
         assert_eq!(topics.destination("site/verkada/bridge/refresh/set"), Some(Destination::Refresh));
         assert_eq!(topics.destination(&topics.heartbeat()), Some(Destination::Nowhere));
         for foreign in [

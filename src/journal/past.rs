@@ -112,6 +112,7 @@ fn target(path: &str) -> Option<Target> {
     match path.split_once('/')? {
         ("door", id) => id.parse().ok().map(Target::Door),
         ("scenario", id) => id.parse().ok().map(Target::Scenario),
+        ("calendar", id) => id.parse().ok().map(Target::Calendar),
         _ => None,
     }
 }

@@ -4,10 +4,10 @@ use std::fmt;
 
 use jiff::{
     Timestamp,
-    civil::{Date, Time},
+    civil::{Date, Time, time},
 };
 
-use super::{CalendarId, DoorId, ExceptionId, GroupId};
+use super::{CalendarId, DoorId, ExceptionId, GroupId, Request};
 
 /// What a door is kept at: the vendor's `door_status` (`verkada-api.md` 9.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +98,80 @@ pub struct Exception {
     pub double_badge: Option<Vec<GroupId>>,
     /// Its repetitions.
     pub recurrence: Option<Recurrence>,
+}
+
+/// A change of one exception of a calendar, which leaves everything else in it alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Edit {
+    /// It is added; it has no id yet.
+    Create(Exception),
+    /// It says something else from now on.
+    Change(ExceptionId, Exception),
+    /// It goes.
+    Delete(ExceptionId),
+}
+
+impl Edit {
+    /// The words used in JSON.
+    pub const WORDS: [&'static str; 3] = ["create", "change", "delete"];
+
+    /// What is asked of the vendor.
+    pub fn request(&self, calendar: CalendarId) -> Request {
+        match self {
+            Self::Create(exception) => Request::CreateException { calendar, exception: exception.clone() },
+            Self::Change(id, exception) => {
+                Request::WriteException { calendar, id: id.clone(), exception: exception.clone() }
+            }
+            Self::Delete(exception) => Request::DeleteException { calendar, exception: exception.clone() },
+        }
+    }
+
+    /// Whether the calendar is as it asks for: an exception that is to be created is recognised by what it says.
+    pub fn is_done(&self, calendar: &Calendar) -> bool {
+        let mut known = calendar.exceptions.iter();
+        match self {
+            Self::Create(wanted) => known.any(|exception| exception.says_the_same_as(wanted)),
+            Self::Change(id, wanted) => {
+                known.any(|exception| exception.id.as_ref() == Some(id) && exception.says_the_same_as(wanted))
+            }
+            Self::Delete(id) => !known.any(|exception| exception.id.as_ref() == Some(id)),
+        }
+    }
+
+    /// The exception that must be there for it.
+    pub const fn needs(&self) -> Option<&ExceptionId> {
+        match self {
+            Self::Create(_) => None,
+            Self::Change(id, _) | Self::Delete(id) => Some(id),
+        }
+    }
+}
+
+impl Exception {
+    /// Whether the vendor would do the same by both: ids and the order of lists do not matter, and the vendor adds seconds to
+    /// the times that it keeps.
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.in_order() == other.in_order()
+    }
+
+    fn in_order(&self) -> Self {
+        let minute = |at: Time| time(at.hour(), at.minute(), 0, 0);
+        let mut plain = Self { id: None, ..self.clone() };
+        if let Hours::Between(start, end) = plain.hours {
+            plain.hours = Hours::Between(minute(start), minute(end));
+        }
+        for groups in [&mut plain.first_person_in, &mut plain.double_badge].into_iter().flatten() {
+            groups.sort_unstable();
+            groups.dedup();
+        }
+        if let Some(rule) = &mut plain.recurrence {
+            rule.by_day.sort_by_key(|day| day.0.to_monday_zero_offset());
+            rule.by_day.dedup();
+            rule.excluded_dates.sort_unstable();
+            rule.excluded_dates.dedup();
+        }
+        plain
+    }
 }
 
 /// When on its day an exception counts.

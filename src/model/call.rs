@@ -95,6 +95,22 @@ pub enum Request {
         /// What it is to hold.
         content: CalendarContent,
     },
+    /// `POST /access/v1/door/exception_calendar/{id}/exception`: nothing else in the calendar is touched.
+    CreateException {
+        /// The calendar.
+        calendar: CalendarId,
+        /// What is added; it has no id yet.
+        exception: Exception,
+    },
+    /// `PUT /access/v1/door/exception_calendar/{id}/exception/{id}`: nothing else in the calendar is touched.
+    WriteException {
+        /// The calendar.
+        calendar: CalendarId,
+        /// The exception.
+        id: ExceptionId,
+        /// What it is to say.
+        exception: Exception,
+    },
     /// `DELETE /access/v1/door/exception_calendar/{id}/exception/{id}`.
     DeleteException {
         /// The calendar.
@@ -201,6 +217,8 @@ pub enum Answer {
     AccessGroups(Inventory<AccessGroup>),
     /// The calendar as it is after it was written.
     Calendar(Calendar),
+    /// The exception as it is after it was written.
+    Exception(Exception),
     /// The door was unlocked.
     Unlocked(Unlocked),
     /// The vendor took an activate, a release or a deletion; only a later read proves it.

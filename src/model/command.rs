@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{DoorId, ScenarioId};
+use super::{CalendarId, DoorId, ScenarioId};
 
 /// What a command asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,16 +17,19 @@ pub enum Action {
     Hold,
     /// Hold a door locked, or end a hold of ours that kept it unlocked. Secures: raises security.
     Lock,
+    /// Change an exception calendar of others. What comes of it is not known beforehand, so it counts as what opens.
+    Edit,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 5] = [Self::Unlock, Self::Activate, Self::Release, Self::Hold, Self::Lock];
+    pub const ALL: [Self; 6] =
+        [Self::Unlock, Self::Activate, Self::Release, Self::Hold, Self::Lock, Self::Edit];
 
     /// Whether the action lowers security: it is then sent at most once and only while it is fresh.
     pub const fn opens(self) -> bool {
         match self {
-            Self::Unlock | Self::Release | Self::Hold => true,
+            Self::Unlock | Self::Release | Self::Hold | Self::Edit => true,
             Self::Activate | Self::Lock => false,
         }
     }
@@ -39,6 +42,7 @@ impl Action {
             Self::Release => "release",
             Self::Hold => "hold",
             Self::Lock => "lock",
+            Self::Edit => "edit",
         }
     }
 }
@@ -95,14 +99,18 @@ pub enum Target {
     Door(DoorId),
     /// A scenario.
     Scenario(ScenarioId),
+    /// An exception calendar.
+    Calendar(CalendarId),
 }
 
 impl Target {
-    /// The part of a topic that names the target: `door/<id>` or `scenario/<id>`.
+    /// The part of a topic that names the target: `door/<id>`, `scenario/<id>` or
+    /// `calendar/<id>`.
     pub fn path(&self) -> String {
         match self {
             Self::Door(id) => format!("door/{id}"),
             Self::Scenario(id) => format!("scenario/{id}"),
+            Self::Calendar(id) => format!("calendar/{id}"),
         }
     }
 }
@@ -161,7 +169,7 @@ pub enum Reason {
     Malformed,
     /// The payload is longer than any command.
     TooLarge,
-    /// No door or scenario has this id.
+    /// No door, scenario or calendar has this id.
     UnknownTarget,
     /// A momentary strike cannot be locked by command.
     Unsupported,
@@ -203,7 +211,7 @@ pub enum Reason {
     Forbidden,
     /// The vendor says that the person in whose name it was asked has no access to the door.
     NoAccess,
-    /// The vendor does not know the door or scenario, or the person.
+    /// The vendor does not know the door, scenario or calendar, the exception, or the person.
     NotFound,
     /// The vendor refused for another reason.
     Rejected,

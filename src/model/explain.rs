@@ -121,7 +121,7 @@ impl Reason {
             Self::Malformed => (
                 Check::Grammar,
                 REFUSED,
-                "It is neither a word nor a JSON command that is known here.",
+                "It is neither a word nor a JSON command that is known here, or it asks for an exception that Verkada would not take.",
                 "the message says what is allowed",
             ),
             Self::TooLarge => {
@@ -130,7 +130,7 @@ impl Reason {
             Self::UnknownTarget => (
                 Check::Target,
                 REFUSED,
-                "The gateway knows no door or scenario with this id.",
+                "The gateway knows no door or scenario with this id, or could not read a calendar with it.",
                 "take the id from the topics; look at `doors.include` and `doors.exclude`; press *Refresh*",
             ),
             Self::Unsupported => (
@@ -150,8 +150,8 @@ impl Reason {
                 Check::Permission,
                 REFUSED,
                 "The configuration forbids this act or so long a hold, forbids to name a person in it or wants one named, or the \
-                 door's API toggle is off.",
-                "`commands`, among it `unlock_as`, `holds.longest` and `doors.settings`; or the \
+                 door's API toggle is off; or the calendar is not one of `calendars.allow`, or is the gateway's own.",
+                "`commands`, among it `unlock_as`, `holds.longest`, `calendars.allow` and `doors.settings`; or the \
                  [toggles](../README.md#1-allow-control-in-verkada-command)",
             ),
             Self::CodeRequired => (
@@ -200,7 +200,7 @@ impl Reason {
             Self::LockdownActive => (
                 Check::Lockdown,
                 REFUSED,
-                "A scenario that locks the door is active, was active when it was last seen, or is being activated.",
+                "A scenario that locks the door, or a door of the calendar, is active, was active when it was last seen, or is being activated.",
                 "release the scenario; `commands.during_lockdown`",
             ),
             Self::LockdownUnknown => (
@@ -227,7 +227,7 @@ impl Reason {
                 Check::Rate,
                 REFUSED,
                 "More than 5 opening commands for one target or 20 in all came within 10 s, or so many were merged, or 16 unlocks or \
-                 holds are under way.",
+                 holds are under way, or another change of the calendar is.",
                 "wait; find out who sends so many",
             ),
             Self::Flood => (
@@ -264,7 +264,8 @@ impl Reason {
             Self::NotFound => (
                 Check::Vendor,
                 &[Failed, Expired],
-                "Verkada does not know the door, scenario or calendar any more, or not the person who was named.",
+                "Verkada does not know the door, scenario or calendar any more, or not the person who was named; or the calendar has no such \
+                 exception.",
                 "the lists are read again; look in Command; check the id of the person",
             ),
             Self::Rejected => (
@@ -289,7 +290,7 @@ impl Reason {
                 Check::Vendor,
                 &[Unknown, Failed],
                 "It was sent, and no answer proves either way; `failed` for a drill.",
-                "look at the door",
+                "look at the door, or the calendar",
             ),
             Self::NotConfirmed => (
                 Check::Vendor,

@@ -16,12 +16,15 @@ mod message;
 mod person;
 mod push;
 mod record;
+mod recurrence;
 mod scenario;
 mod time;
 mod token;
 
 pub use access::{AccessGroup, AccessHours, AccessLevel};
-pub use calendar::{Calendar, DoorMode, Exception, ExceptionMode, Frequency, Hours, Recurrence, Weekday};
+pub use calendar::{
+    Calendar, DoorMode, Edit, Exception, ExceptionMode, Frequency, Hours, Recurrence, Weekday,
+};
 pub use call::{
     Answer, CalendarContent, Call, CallId, Drilled, EventPage, Lane, PageToken, Reply, Request, Turn,
     Unlocked, User,
@@ -40,6 +43,7 @@ pub use message::{LinkEvent, Message, Protocol, Publication, Qos, Receipt};
 pub use person::{Person, Privacy};
 pub use push::Push;
 pub use record::{JournalEvent, Past, PastAlarm, PastCommand, PastEnd, Record, RecordNumber, Stage};
+pub use recurrence::{BrokenRule, Days, day};
 pub use scenario::{Scenario, ScenarioState};
 pub use time::Now;
 pub use token::TokenState;

@@ -21,8 +21,8 @@ use super::{
 use crate::{
     clock,
     model::{
-        Answer, CalendarId, Call, DoorId, Drilled, Fault, Privacy, ReleasePath, Reply, Request, ScenarioId,
-        Trace, Unlocked,
+        Answer, CalendarId, Call, DoorId, Drilled, ExceptionId, Fault, Privacy, ReleasePath, Reply, Request,
+        ScenarioId, Trace, Unlocked,
     },
 };
 
@@ -187,6 +187,13 @@ impl Attempt<'_> {
             Request::WriteCalendar { calendar, content } => {
                 self.write(http.write_calendar(calendar, content), Some(calendar)).await
             }
+            Request::CreateException { calendar, exception } => {
+                self.write_exception(http.create_exception(calendar, exception), (calendar, None)).await
+            }
+            Request::WriteException { calendar, id, exception } => {
+                self.write_exception(http.write_exception(calendar, id, exception), (calendar, Some(id)))
+                    .await
+            }
             Request::DeleteException { calendar, exception } => {
                 self.authorised(&http.delete_exception(calendar, exception)).await?;
                 Ok(Answer::Taken)
@@ -209,11 +216,7 @@ impl Attempt<'_> {
         self.decoded(&seen, decode)
     }
 
-    fn decoded(
-        &self,
-        seen: &Seen,
-        decode: impl FnOnce(&[u8]) -> Result<Answer, String>,
-    ) -> Result<Answer, Fault> {
+    fn decoded<T>(&self, seen: &Seen, decode: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, Fault> {
         let decoded = match &seen.flaw {
             Some(flaw) => Err(flaw.clone()),
             None => decode(&seen.body),
@@ -264,17 +267,33 @@ impl Attempt<'_> {
     /// what: without one, the calendar has to be read back.
     async fn write(&mut self, route: Route, asked: Option<&CalendarId>) -> Result<Answer, Fault> {
         let seen = self.authorised(&route).await?;
-        let answer = self.decoded(&seen, |body| wire::calendar(body).map(Answer::Calendar))?;
-        match (&answer, asked) {
-            (Answer::Calendar(written), Some(asked)) if written.id != *asked => Err(Fault::Unclear(Trace {
-                status: Some(seen.status),
-                text: format!(
-                    "{}: the answer names another calendar than the one that was asked for",
-                    self.operation.words()
-                ),
-            })),
-            _ => Ok(answer),
+        let written = self.decoded(&seen, wire::calendar)?;
+        if asked.is_some_and(|asked| written.id != *asked) {
+            return Err(self.names_another("calendar", &seen));
         }
+        Ok(Answer::Calendar(written))
+    }
+
+    /// Writes an exception of a calendar, `asked` with its id where it is an old one. Only the body proves what was written.
+    async fn write_exception(
+        &mut self,
+        route: Route,
+        (calendar, asked): (&CalendarId, Option<&ExceptionId>),
+    ) -> Result<Answer, Fault> {
+        let seen = self.authorised(&route).await?;
+        let (of, written) = self.decoded(&seen, wire::exception)?;
+        if of.is_some_and(|of| of != *calendar)
+            || asked.is_some_and(|asked| written.id.as_ref() != Some(asked))
+        {
+            return Err(self.names_another("exception", &seen));
+        }
+        Ok(Answer::Exception(written))
+    }
+
+    fn names_another(&self, what: &str, seen: &Seen) -> Fault {
+        let words = self.operation.words();
+        let text = format!("{words}: the answer names another {what} than the one that was asked for");
+        Fault::Unclear(Trace { status: Some(seen.status), text })
     }
 
     /// A path that does not exist answers 403 like a missing permission, so the other path is tried before anything is

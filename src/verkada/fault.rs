@@ -50,6 +50,10 @@ pub(super) enum Operation {
     CreateCalendar,
     /// A calendar written as a whole.
     WriteCalendar,
+    /// A new exception of a calendar.
+    CreateException,
+    /// An exception written anew.
+    WriteException,
     /// An exception taken out of its calendar.
     DeleteException,
     /// The start of a scenario.
@@ -74,6 +78,8 @@ impl Operation {
             Request::UnlockAs { .. } => Self::UnlockAs,
             Request::CreateCalendar(_) => Self::CreateCalendar,
             Request::WriteCalendar { .. } => Self::WriteCalendar,
+            Request::CreateException { .. } => Self::CreateException,
+            Request::WriteException { .. } => Self::WriteException,
             Request::DeleteException { .. } => Self::DeleteException,
             Request::Activate { .. } => Self::Activate,
             Request::Release { .. } => Self::Release,
@@ -88,6 +94,8 @@ impl Operation {
             | Self::UnlockAs
             | Self::CreateCalendar
             | Self::WriteCalendar
+            | Self::CreateException
+            | Self::WriteException
             | Self::DeleteException
             | Self::Activate
             | Self::Release
@@ -105,7 +113,11 @@ impl Operation {
     /// Whether the body of a good answer on the line for acts is wanted whole; of the others the status line is the proof.
     pub(super) const fn wants_body(self) -> bool {
         match self {
-            Self::CreateCalendar | Self::WriteCalendar | Self::Drill => true,
+            Self::CreateCalendar
+            | Self::WriteCalendar
+            | Self::CreateException
+            | Self::WriteException
+            | Self::Drill => true,
             Self::Token
             | Self::Doors
             | Self::Scenarios
@@ -135,6 +147,8 @@ impl Operation {
             Self::UnlockAs => "unlock as a user",
             Self::CreateCalendar => "create calendar",
             Self::WriteCalendar => "write calendar",
+            Self::CreateException => "create exception",
+            Self::WriteException => "write exception",
             Self::DeleteException => "delete exception",
             Self::Activate => "activate",
             Self::Release => "release",
@@ -158,6 +172,8 @@ impl Operation {
             | Self::AccessLevels
             | Self::CreateCalendar
             | Self::WriteCalendar
+            | Self::CreateException
+            | Self::WriteException
             | Self::DeleteException => {
                 "check that the key has Door Access Management for all sites involved and that \"Enable Door Management \
                  via API\" is on for the organisation, each site and each door involved"
@@ -192,6 +208,8 @@ impl Operation {
             | Self::Unlock
             | Self::CreateCalendar
             | Self::WriteCalendar
+            | Self::CreateException
+            | Self::WriteException
             | Self::DeleteException
             | Self::Activate
             | Self::Release
@@ -207,6 +225,8 @@ impl Operation {
             | Self::AccessLevels
             | Self::CreateCalendar
             | Self::WriteCalendar
+            | Self::CreateException
+            | Self::WriteException
             | Self::DeleteException => MANAGEMENT_HINT,
             Self::Token
             | Self::Doors
@@ -485,6 +505,8 @@ mod tests {
             Operation::AccessLevels,
             Operation::CreateCalendar,
             Operation::WriteCalendar,
+            Operation::CreateException,
+            Operation::WriteException,
             Operation::DeleteException,
         ];
         for operation in calendar {

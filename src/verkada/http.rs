@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     clock,
-    model::{CalendarContent, CalendarId, DoorId, ExceptionId, Fault, PageToken, ScenarioId, Trace, User},
+    model::{
+        CalendarContent, CalendarId, DoorId, Exception, ExceptionId, Fault, PageToken, ScenarioId, Trace,
+        User,
+    },
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -311,6 +314,21 @@ impl Http {
         self.route(Operation::WriteCalendar, &path).with(&wire::calendar_body(Some(calendar), content))
     }
 
+    pub(super) fn create_exception(&self, calendar: &CalendarId, exception: &Exception) -> Route {
+        let path = [&CALENDARS[..], &[calendar.as_str(), "exception"]].concat();
+        self.route(Operation::CreateException, &path).with(&wire::exception_body(None, exception))
+    }
+
+    pub(super) fn write_exception(
+        &self,
+        calendar: &CalendarId,
+        id: &ExceptionId,
+        exception: &Exception,
+    ) -> Route {
+        let path = [&CALENDARS[..], &[calendar.as_str(), "exception", id.as_str()]].concat();
+        self.route(Operation::WriteException, &path).with(&wire::exception_body(None, exception))
+    }
+
     pub(super) fn delete_exception(&self, calendar: &CalendarId, exception: &ExceptionId) -> Route {
         let path = [&CALENDARS[..], &[calendar.as_str(), "exception", exception.as_str()]].concat();
         self.route(Operation::DeleteException, &path)
@@ -327,9 +345,10 @@ impl Http {
             | Operation::Unlock
             | Operation::UnlockAs
             | Operation::CreateCalendar
+            | Operation::CreateException
             | Operation::Activate
             | Operation::Release => Method::POST,
-            Operation::WriteCalendar => Method::PUT,
+            Operation::WriteCalendar | Operation::WriteException => Method::PUT,
             Operation::DeleteException => Method::DELETE,
             Operation::Doors
             | Operation::Scenarios

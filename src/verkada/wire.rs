@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 pub(super) use self::{
     access::{access_groups, access_levels},
-    calendars::{body as calendar_body, calendar, calendars},
+    calendars::{body as calendar_body, calendar, calendars, exception, exception_body},
 };
 use crate::model::{
     AccessEvent, Controller, Door, DoorId, EventId, EventKind, EventPage, IdError, Inventory, PageToken,

@@ -1,6 +1,6 @@
-//! Random histories of holds with faults, crashes and people who edit calendars at the vendor: no write ever touches a
-//! calendar that is not the gateway's own, nothing that opens is written again after an end of unknown fate, and in the end no
-//! door is left unlocked.
+//! Random histories of holds and of changes of calendars, with faults, crashes and people who edit calendars at the vendor: no
+//! write ever touches a calendar that is neither the gateway's own nor allowed, nothing that opens is written again after an end
+//! of unknown fate, and in the end no door is left unlocked.
 //!
 //! `HISTORIES=n` runs that many, `SEED=n` one; a failure prints its seed.
 
@@ -8,7 +8,9 @@
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZoneDatabase};
 use verkada2mqtt::{
-    model::{Calendar, CalendarContent, DoorMode, Exception, ExceptionMode, Hours, Request},
+    model::{
+        Calendar, CalendarContent, CalendarId, Call, DoorMode, Exception, ExceptionMode, Hours, Request,
+    },
     rng::Rng,
 };
 
@@ -17,6 +19,8 @@ use super::{bench::Bench, environment::number, *};
 const DOORS: [&str; 2] = ["d-1", "d-2"];
 const ZONES: [&str; 5] =
     ["UTC", "Europe/Amsterdam", "America/New_York", "Australia/Lord_Howe", "Pacific/Chatham"];
+/// What others keep, and commands may change.
+const ALLOWED: [&str; 2] = ["allowed-0", "allowed-1"];
 const STEPS: u64 = 24;
 const LONGEST: u64 = 12 * 3600;
 
@@ -33,8 +37,16 @@ struct History {
     asked: BTreeMap<String, u64>,
     /// The newest call that was seen.
     newest: u64,
-    /// Writes that were looked at.
-    writes: usize,
+    /// Changes of which a write ended without proof.
+    unproven: Vec<Request>,
+    writes: Writes,
+}
+
+/// Writes that were looked at.
+#[derive(Debug, Default, Clone, Copy)]
+struct Writes {
+    own: usize,
+    allowed: usize,
 }
 
 fn name_of(door: &str) -> String {
@@ -85,13 +97,19 @@ impl History {
             barred: BTreeSet::new(),
             asked: BTreeMap::new(),
             newest: 0,
-            writes: 0,
+            unproven: Vec::new(),
+            writes: Writes::default(),
         };
         history.bench.shelf.calendars.clone_from(&history.foreign);
+        history.bench.shelf.calendars.extend(ALLOWED.map(|id| Calendar {
+            id: id.parse().unwrap(),
+            exceptions: vec![exception(&format!("{id}-e"), DoorMode::Locked, history.bench.now.utc)],
+            ..history.foreign[1].clone()
+        }));
         history
     }
 
-    fn play(mut self) -> usize {
+    fn play(mut self) -> Writes {
         for step in 0..STEPS {
             self.step(step);
             self.look();
@@ -118,7 +136,7 @@ impl History {
 
     fn step(&mut self, step: u64) {
         let door = *self.rng.pick(&DOORS).unwrap();
-        match self.rng.below(12) {
+        match self.rng.below(15) {
             0..=3 => {
                 let mode = self.rng.pick(&["UNLOCKED", "CREDENTIAL", "CARD_AND_CODE", "LOCKED"]).unwrap();
                 let minutes = 1 + self.rng.below(720);
@@ -138,6 +156,7 @@ impl History {
                 }
             }
             7 => self.meddle(door, step),
+            12..=14 => self.edit(step),
             8 if self.rng.below(3) == 0 => self.crash(),
             9 => {
                 self.bench.journals = self.rng.below(4) > 0;
@@ -163,12 +182,21 @@ impl History {
             let (calendar, content) = match &call.request {
                 Request::CreateCalendar(content) => (None, Some(content)),
                 Request::WriteCalendar { calendar, content } => (Some(calendar), Some(content)),
-                Request::DeleteException { calendar, .. } => (Some(calendar), None),
+                Request::DeleteException { calendar, .. } if !is_allowed(calendar) => (Some(calendar), None),
+                Request::CreateException { calendar, .. }
+                | Request::WriteException { calendar, .. }
+                | Request::DeleteException { calendar, .. } => {
+                    self.writes.allowed += 1;
+                    assert!(is_allowed(calendar), "seed {seed}: {:?}", call.request);
+                    assert!(call.opening.is_some(), "seed {seed}: {:?}", call.request);
+                    continue;
+                }
                 _ => continue,
             };
-            self.writes += 1;
+            self.writes.own += 1;
             if let Some(id) = calendar {
-                assert!(!self.foreign.iter().any(|known| known.id == *id), "seed {seed}: {:?}", call.request);
+                let is_foreign = self.foreign.iter().any(|known| known.id == *id) || is_allowed(id);
+                assert!(!is_foreign, "seed {seed}: {:?}", call.request);
             }
             if let Some(content) = content {
                 let door = content.doors.first().unwrap().to_string();
@@ -196,6 +224,9 @@ impl History {
     /// Answers the oldest call; `well` without a fault.
     fn answer(&mut self, well: bool) {
         let call = self.bench.open.remove(0);
+        if self.answer_edit(&call, well) {
+            return;
+        }
         let is_write = matches!(
             call.request,
             Request::CreateCalendar(_) | Request::WriteCalendar { .. } | Request::DeleteException { .. }
@@ -242,6 +273,54 @@ impl History {
         self.bench.reply(call.id, result);
     }
 
+    /// Somebody asks for a change of a calendar: one that is allowed, or not, or the gateway's own.
+    fn edit(&mut self, step: u64) {
+        let (id, known) = {
+            let one = self.rng.pick(&self.bench.shelf.calendars).unwrap();
+            let known = one.exceptions.first().and_then(|exception| exception.id.clone());
+            (one.id.clone(), known.map_or_else(|| "e-0".to_owned(), |id| id.to_string()))
+        };
+        let hour = self.rng.below(23);
+        let exception = format!(
+            r#"{{"date":"2026-12-0{}","start":"{hour:02}:00","end":"{hour:02}:30","mode":"locked"}}"#,
+            1 + self.rng.below(9)
+        );
+        let what = match self.rng.below(3) {
+            0 => format!(r#""action":"create","exception":{exception}"#),
+            1 => format!(r#""action":"change","exception_id":"{known}","exception":{exception}"#),
+            _ => format!(r#""action":"delete","exception_id":"{known}""#),
+        };
+        self.unproven.retain(|request| of(request) != Some(&id));
+        self.bench.command(&format!("calendar/{id}"), &format!(r#"{{"id":"x-{step}",{what}}}"#));
+    }
+
+    /// Answers the change of a calendar that is allowed; says whether the call was one.
+    fn answer_edit(&mut self, call: &Call, well: bool) -> bool {
+        if !of(&call.request).is_some_and(is_allowed) {
+            return false;
+        }
+        assert!(
+            !self.unproven.contains(&call.request),
+            "seed {}: it is sent again: {:?}",
+            self.seed,
+            call.request
+        );
+        let result = match if well { 0 } else { self.rng.below(8) } {
+            0..=3 => self.bench.shelf.carry_out(&call.request),
+            fate @ (4 | 5) => {
+                if fate == 4 {
+                    drop(self.bench.shelf.carry_out(&call.request));
+                }
+                self.unproven.push(call.request.clone());
+                Err(Fault::Unclear(trace()))
+            }
+            6 => Err(Fault::NotSent(trace())),
+            _ => Err(Fault::Rejected(trace())),
+        };
+        self.bench.reply(call.id, result);
+        true
+    }
+
     /// Somebody edits our calendars in Command.
     fn meddle(&mut self, door: &str, step: u64) {
         let name = name_of(door);
@@ -282,9 +361,27 @@ impl History {
     }
 }
 
+/// The calendar of which a request changes one exception.
+fn of(request: &Request) -> Option<&CalendarId> {
+    match request {
+        Request::CreateException { calendar, .. }
+        | Request::WriteException { calendar, .. }
+        | Request::DeleteException { calendar, .. } => Some(calendar),
+        _ => None,
+    }
+}
+
+fn is_allowed(id: &CalendarId) -> bool {
+    ALLOWED.contains(&id.as_str())
+}
+
 fn settings_of() -> Settings {
     with(|settings| {
         settings.commands.hold = true;
+        settings.calendars.show = true;
+        // By mistake the gateway's own ones as well.
+        settings.calendars.allow =
+            ALLOWED.into_iter().chain(["cal-1", "cal-2"]).map(|id| id.parse().unwrap()).collect();
         settings.polls.calendars = Some(secs(300));
         settings.polls.events = secs(600);
         settings.polls.scenarios = secs(300);
@@ -298,16 +395,17 @@ fn opens(content: &CalendarContent) -> bool {
 }
 
 #[test]
-fn no_history_of_holds_touches_what_is_not_ours_or_opens_twice() {
+fn no_history_touches_calendars_that_are_neither_ours_nor_allowed_or_opens_twice() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("HISTORIES").unwrap_or(100),
     };
-    let mut writes = 0;
+    let mut all = Writes::default();
     for seed in seeds {
-        writes += std::panic::catch_unwind(|| History::new(seed).play())
+        let writes = std::panic::catch_unwind(|| History::new(seed).play())
             .unwrap_or_else(|_| panic!("seed {seed} failed: SEED={seed} runs it alone"));
+        all = Writes { own: all.own + writes.own, allowed: all.allowed + writes.allowed };
     }
-    assert!(writes > 0, "nothing was written");
-    println!("{writes} writes were looked at");
+    assert!(all.own > 0 && all.allowed > 0, "nothing was written: {all:?}");
+    println!("{all:?} were looked at");
 }

@@ -476,6 +476,8 @@ impl World {
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. } => panic!("the core does not ask this: {call:?}"),
         };
         let id = self.ledger.current.get(&target).cloned();

@@ -288,6 +288,8 @@ impl Truth {
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. } => panic!("the core does not ask this: {request:?}"),
             Request::ListDoors => {
                 let list = result.and_then(|answer| match answer {

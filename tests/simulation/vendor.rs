@@ -185,6 +185,8 @@ impl World {
                 | Request::UnlockAs { .. }
                 | Request::CreateCalendar(_)
                 | Request::WriteCalendar { .. }
+                | Request::CreateException { .. }
+                | Request::WriteException { .. }
                 | Request::DeleteException { .. } => unasked(&call.request),
             }),
             Fate::NotSent => Err(Fault::NotSent(trace())),
@@ -256,6 +258,8 @@ impl World {
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. } => unasked(&call.request),
         }
     }
@@ -453,7 +457,8 @@ fn in_short(result: &Result<Answer, Fault>) -> String {
             | Answer::Calendars(_)
             | Answer::AccessLevels(_)
             | Answer::AccessGroups(_)
-            | Answer::Calendar(_),
+            | Answer::Calendar(_)
+            | Answer::Exception(_),
         )
         | Err(_) => format!("{result:?}"),
     }
@@ -473,6 +478,8 @@ fn same_object(a: &Request, b: &Request) -> bool {
         | Request::UnlockAs { .. }
         | Request::CreateCalendar(_)
         | Request::WriteCalendar { .. }
+        | Request::CreateException { .. }
+        | Request::WriteException { .. }
         | Request::DeleteException { .. } => unasked(request),
     };
     key(a) == key(b)

@@ -18,8 +18,8 @@ use serde_json::Value;
 use self::calendars::{Shelf, write_line};
 use verkada2mqtt::{
     bridge::{
-        Birth, Bridge, CommandSettings, DuringLockdown, HoldSettings, HoldStart, Input, Memory, Polls,
-        Selection, Settings, UnlockAs,
+        Birth, Bridge, CalendarSettings, CommandSettings, DuringLockdown, HoldSettings, HoldStart, Input,
+        Memory, Polls, Selection, Settings, UnlockAs,
     },
     hass::{Announcer, CodeFacts, GatewayFacts, Style, Topics},
     model::{
@@ -81,6 +81,7 @@ pub(crate) fn settings(style: Style) -> Settings {
             unlock_as: UnlockAs::Off,
         },
         holds: HoldSettings { longest: secs(12 * 3600), usual: secs(1800), start: HoldStart::ThisMinute },
+        calendars: CalendarSettings::default(),
         users: BTreeMap::new(),
         code: None,
         doors: Selection::default(),
@@ -155,9 +156,11 @@ pub(crate) fn call_line(request: &Request) -> String {
         Request::Release { scenario } => format!("release {scenario}"),
         Request::Drill => "drill".to_owned(),
         Request::ListCalendars => "calendars".to_owned(),
-        Request::CreateCalendar(_) | Request::WriteCalendar { .. } | Request::DeleteException { .. } => {
-            write_line(request)
-        }
+        Request::CreateCalendar(_)
+        | Request::WriteCalendar { .. }
+        | Request::CreateException { .. }
+        | Request::WriteException { .. }
+        | Request::DeleteException { .. } => write_line(request),
         Request::ListAccessLevels => "access levels".to_owned(),
         Request::ListAccessGroups => "access groups".to_owned(),
     }
@@ -589,6 +592,8 @@ impl Bench {
             | Request::UnlockAs { .. }
             | Request::CreateCalendar(_)
             | Request::WriteCalendar { .. }
+            | Request::CreateException { .. }
+            | Request::WriteException { .. }
             | Request::DeleteException { .. } => {
                 self.log.push(format!(">{what}"));
                 self.open.push(call);

@@ -31,6 +31,20 @@ impl Shelf {
                 self.calendars[at] = calendar.clone();
                 Ok(Answer::Calendar(calendar))
             }
+            Request::CreateException { calendar, exception } => {
+                let id = self.id("ex");
+                let found = self.find(calendar)?;
+                let exception = Exception { id: Some(id), ..exception.clone() };
+                found.exceptions.push(exception.clone());
+                Ok(Answer::Exception(exception))
+            }
+            Request::WriteException { calendar, id, exception } => {
+                let found = self.find(calendar)?;
+                let old = found.exceptions.iter_mut().find(|known| known.id.as_ref() == Some(id));
+                let old = old.ok_or_else(missing)?;
+                *old = Exception { id: Some(id.clone()), ..exception.clone() };
+                Ok(Answer::Exception(old.clone()))
+            }
             Request::DeleteException { calendar, exception } => {
                 let found =
                     self.calendars.iter_mut().find(|known| known.id == *calendar).ok_or_else(missing)?;
@@ -40,6 +54,11 @@ impl Shelf {
             }
             other => panic!("no write of a calendar: {other:?}"),
         }
+    }
+
+    fn find(&mut self, id: &CalendarId) -> Result<&mut Calendar, Fault> {
+        let missing = || Fault::NotFound(Trace::new("there is no such thing"));
+        self.calendars.iter_mut().find(|known| known.id == *id).ok_or_else(missing)
     }
 
     fn calendar(&mut self, id: CalendarId, content: &CalendarContent) -> Calendar {
@@ -72,6 +91,12 @@ pub(crate) fn write_line(request: &Request) -> String {
         }
         Request::WriteCalendar { calendar, content } => {
             format!("write {calendar}: {}", told(&content.exceptions))
+        }
+        Request::CreateException { calendar, exception } => {
+            format!("add {calendar}: {}", told(std::slice::from_ref(exception)))
+        }
+        Request::WriteException { calendar, id, exception } => {
+            format!("change {calendar} {id}: {}", told(std::slice::from_ref(exception)))
         }
         Request::DeleteException { calendar, exception } => format!("delete {calendar} {exception}"),
         other => panic!("no write of a calendar: {other:?}"),

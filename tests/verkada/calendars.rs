@@ -24,10 +24,17 @@ const CREATE: &str = "POST /access/v1/door/exception_calendar";
 const WRITE: &str = "PUT /access/v1/door/exception_calendar/90fccf50-1bb0-4f8e-b925-d5494e6f7c9f";
 const DELETE: &str = "DELETE /access/v1/door/exception_calendar/90fccf50-1bb0-4f8e-b925-d5494e6f7c9f/exception/\
      8cb20ea5-07ba-4200-876e-8f1df5aa45a0";
+const ADD: &str = "POST /access/v1/door/exception_calendar/0f9b6834-1a39-4ff1-89cb-619a7e2ec291/exception";
+const CHANGE: &str = "PUT /access/v1/door/exception_calendar/0f9b6834-1a39-4ff1-89cb-619a7e2ec291/exception/\
+     2196e7b1-fefa-4af0-b8c9-0d9d70fe7dee";
 const UNLOCK_AS: &str = "POST /access/v1/door/user_unlock";
 const CALENDAR: &str = "90fccf50-1bb0-4f8e-b925-d5494e6f7c9f";
 const EXCEPTION: &str = "8cb20ea5-07ba-4200-876e-8f1df5aa45a0";
 const CREATED: &str = include_str!("../fixtures/verkada/exception-calendar-create.json");
+/// An exception of the second calendar.
+const SECOND: &str = include_str!("../fixtures/verkada/exception-get.json");
+const SECOND_CALENDAR: &str = "0f9b6834-1a39-4ff1-89cb-619a7e2ec291";
+const SECOND_EXCEPTION: &str = "2196e7b1-fefa-4af0-b8c9-0d9d70fe7dee";
 const WRITTEN: &str = include_str!("../fixtures/verkada/exception-calendar-update.json");
 
 fn exception() -> Exception {
@@ -85,24 +92,40 @@ fn delete_call() -> Call {
     call(Request::DeleteException { calendar, exception })
 }
 
+fn add_call() -> Call {
+    let exception = content().exceptions.remove(2);
+    call(Request::CreateException { calendar: SECOND_CALENDAR.parse().unwrap(), exception })
+}
+
+fn change_call() -> Call {
+    let (calendar, id) = (SECOND_CALENDAR.parse().unwrap(), SECOND_EXCEPTION.parse().unwrap());
+    call(Request::WriteException { calendar, id, exception: content().exceptions.remove(1) })
+}
+
 /// Every call of door management that writes, its request, and the body of a good answer.
-fn writes() -> [(&'static str, Call, &'static str); 4] {
+fn writes() -> [(&'static str, Call, &'static str); 6] {
     [
         (CREATE, create_call(), CREATED),
         (WRITE, write_call(), WRITTEN),
         (DELETE, delete_call(), "{}"),
+        (ADD, add_call(), SECOND),
+        (CHANGE, change_call(), SECOND),
         (UNLOCK_AS, unlock_as_call(), "{}"),
     ]
 }
 
 /// What was sent in a request, held against the vendor's document.
 fn sent(server: &Server, line: &str) -> Value {
+    sent_as(server, line, "DoorExceptionCalendarWrite")
+}
+
+fn sent_as(server: &Server, line: &str, schema: &str) -> Value {
     let log = server.log.lock().unwrap();
     let got = log.got.iter().find(|got| got.line == line).unwrap();
     assert_eq!(got.headers["content-type"], "application/json");
     let sent = serde_json::from_str(&got.body).unwrap();
-    let schema = "/components/schemas/DoorExceptionCalendarWrite";
-    assert_eq!(OpenApi::load().faults_of(schema, &sent), Vec::<String>::new());
+    let schema = format!("/components/schemas/{schema}");
+    assert_eq!(OpenApi::load().faults_of(&schema, &sent), Vec::<String>::new());
     sent
 }
 
@@ -187,6 +210,54 @@ async fn a_calendar_is_written_as_documented_and_the_answer_tells_what_it_holds(
     assert!(deletion.body.is_empty() && !deletion.headers.contains_key("content-type"));
     assert!(log.got[1..].iter().all(|got| got.connection == deletion.connection), "on the line for acts");
     assert_ne!(mint.connection, deletion.connection);
+}
+
+#[tokio::test]
+async fn an_exception_is_written_alone_and_the_answer_tells_what_it_says() {
+    let api = OpenApi::load();
+    let at = format!("/access/v1/door/exception_calendar/{SECOND_CALENDAR}/exception");
+    let second = serde_json::from_str(SECOND).unwrap();
+    for (method, path) in [("POST", at.clone()), ("PUT", format!("{at}/{SECOND_EXCEPTION}"))] {
+        assert_eq!(api.faults_of_answer(method, &path, 200, &second), Vec::<String>::new());
+    }
+    let server = Server::start(move |got| match got.line.as_str() {
+        ADD | CHANGE => answer(200, SECOND),
+        _ => good(got),
+    })
+    .await;
+    let client = server.client();
+    for (line, request) in [(ADD, add_call()), (CHANGE, change_call())] {
+        let Ok(Answer::Exception(written)) = ask(&client, &request).await.result else { panic!("{line}") };
+        assert_eq!(written.id.as_ref().unwrap().as_str(), SECOND_EXCEPTION);
+        assert_eq!(written.hours, Hours::Between(time(7, 30, 0, 0), time(18, 0, 0, 0)));
+        assert_eq!(written.recurrence.unwrap().until.as_deref(), Some("2026-12-18"));
+    }
+    assert_eq!(server.lines(), [MINT, ADD, CHANGE]);
+    let exceptions = &body(false)["exceptions"];
+    assert_eq!(sent_as(&server, ADD, "DoorExceptionWrite"), exceptions[2], "it has no ids");
+    assert_eq!(sent_as(&server, CHANGE, "DoorExceptionWrite"), exceptions[1]);
+}
+
+#[tokio::test]
+async fn an_answer_that_names_another_exception_proves_nothing() {
+    for (line, request) in [(ADD, add_call()), (CHANGE, change_call())] {
+        let other_calendar = SECOND.replace(SECOND_CALENDAR, "another");
+        let other_exception = SECOND.replace(SECOND_EXCEPTION, "another");
+        let no_calendar = SECOND.replace("calendar_id", "x");
+        for (body, wanted) in [
+            (other_calendar, "unclear"),
+            (other_exception, if line == CHANGE { "unclear" } else { "ok" }),
+            (no_calendar, "ok"),
+            ("{}".to_owned(), "malformed"),
+            (String::new(), "malformed"),
+        ] {
+            let server = Server::start(but(line, move |_| answer(200, &body))).await;
+            let result = ask(&server.client(), &request).await.result;
+            assert_eq!(class(&result), wanted, "{line}: {result:?}");
+            assert!(result.err().is_none_or(|fault| !fault.proves_not_done()), "{line}");
+            assert_eq!(server.lines(), [MINT, line]);
+        }
+    }
 }
 
 #[tokio::test]
@@ -337,7 +408,7 @@ async fn an_answer_cut_at_any_byte_never_doubles_a_write_and_proves_it_only_whol
             let result = ask(&server.client(), &request).await.result;
             let wanted = match (line, bytes) {
                 _ if bytes < head => "unclear",
-                (CREATE | WRITE, _) if bytes < whole.len() => "malformed",
+                (CREATE | WRITE | ADD | CHANGE, _) if bytes < whole.len() => "malformed",
                 _ => "ok",
             };
             assert_eq!(class(&result), wanted, "{line} {bytes}: {result:?}");

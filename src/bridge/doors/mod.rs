@@ -383,7 +383,7 @@ impl Doors {
     }
 
     /// What is shown of it changed, and when that ends by itself may have as well.
-    fn touch(&mut self, id: &DoorId) {
+    pub(super) fn touch(&mut self, id: &DoorId) {
         if self.records.contains_key(id) {
             self.changed.insert(id.clone());
         }

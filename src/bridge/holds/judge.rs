@@ -43,9 +43,9 @@ pub(in crate::bridge) enum Present {
 
 /// What is asked for, and whether that opens or secures. `None` where the gateway cannot do it: only a hold of its own can
 /// be locked.
-pub(in crate::bridge) fn action_of(asked: Asked, facts: &HoldFacts<'_>) -> Option<Action> {
+pub(in crate::bridge) fn action_of(asked: &Asked, facts: &HoldFacts<'_>) -> Option<Action> {
     let may_be_unlocked = matches!(facts.present, Present::Unread | Present::Held(DoorMode::Unlocked));
-    match asked {
+    match *asked {
         Asked::Lock => (facts.allowed && may_be_unlocked).then_some(Action::Lock),
         Asked::Hold(HoldOrder { mode: Some(DoorMode::Locked), .. }) => Some(Action::Lock),
         Asked::Hold(HoldOrder { mode: Some(_), .. }) => Some(Action::Hold),
@@ -55,7 +55,7 @@ pub(in crate::bridge) fn action_of(asked: Asked, facts: &HoldFacts<'_>) -> Optio
             Present::Unread
             | Present::Held(DoorMode::Locked | DoorMode::CardAndCode | DoorMode::Credential) => Action::Hold,
         }),
-        Asked::Nothing => None,
+        Asked::Edit(_) | Asked::Nothing => None,
     }
 }
 
@@ -64,12 +64,12 @@ pub(in crate::bridge) fn action_of(asked: Asked, facts: &HoldFacts<'_>) -> Optio
 /// # Errors
 /// The hold is over, lasts too long, or cannot be written down in the time zone of the door.
 pub(in crate::bridge) fn goal_of(
-    asked: Asked,
+    asked: &Asked,
     action: Action,
     facts: &HoldFacts<'_>,
     now: Timestamp,
 ) -> Result<Goal, Refusal> {
-    let Asked::Hold(HoldOrder { mode: Some(mode), span }) = asked else {
+    let Asked::Hold(HoldOrder { mode: Some(mode), span }) = *asked else {
         return Ok(if action == Action::Lock { Goal::NotUnlocked } else { Goal::Schedule });
     };
     let Some(zone) = facts.zone.and_then(zone_named) else {
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn what_lets_people_in_opens_and_what_keeps_them_out_secures() {
         use DoorMode::{CardAndCode, Credential, Locked, Unlocked};
-        let action = |asked, present| action_of(asked, &facts(present));
+        let action = |asked: Asked, present| action_of(&asked, &facts(present));
         for present in [Present::Unread, Present::Nothing, Present::Held(Locked), Present::Held(Unlocked)] {
             for mode in [Unlocked, CardAndCode, Credential] {
                 assert_eq!(
@@ -163,17 +163,17 @@ mod tests {
             assert_eq!(action(hold(Some(Locked), None), present), Some(Action::Lock), "{present:?}");
         }
         let end = hold(None, None);
-        assert_eq!(action(end, Present::Held(Unlocked)), Some(Action::Lock));
-        assert_eq!(action(end, Present::Nothing), Some(Action::Lock));
+        assert_eq!(action(end.clone(), Present::Held(Unlocked)), Some(Action::Lock));
+        assert_eq!(action(end.clone(), Present::Nothing), Some(Action::Lock));
         for present in [Present::Unread, Present::Held(Locked), Present::Held(Credential)] {
-            assert_eq!(action(end, present), Some(Action::Hold), "{present:?}");
+            assert_eq!(action(end.clone(), present), Some(Action::Hold), "{present:?}");
         }
         assert_eq!(action(Asked::Lock, Present::Held(Unlocked)), Some(Action::Lock));
         assert_eq!(action(Asked::Lock, Present::Unread), Some(Action::Lock));
         assert_eq!(action(Asked::Lock, Present::Nothing), None);
         assert_eq!(action(Asked::Lock, Present::Held(Locked)), None, "it would end what keeps people out");
         let off = HoldFacts { allowed: false, ..facts(Present::Unread) };
-        assert_eq!(action_of(Asked::Lock, &off), None);
+        assert_eq!(action_of(&Asked::Lock, &off), None);
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
         let now = at("2026-11-25T10:00:20Z");
         let goal = |span, facts: &HoldFacts<'_>| {
             let asked = hold(Some(DoorMode::Unlocked), Some(span));
-            goal_of(asked, Action::Hold, facts, now).map_err(|refusal| (refusal.reason, refusal.message))
+            goal_of(&asked, Action::Hold, facts, now).map_err(|refusal| (refusal.reason, refusal.message))
         };
         let usual = facts(Present::Nothing);
         let minutes = |minutes| Span::For(SignedDuration::from_mins(minutes));

@@ -22,7 +22,7 @@ use serde_json::json;
 use self::task::{Sight, Wish};
 pub(super) use self::{
     judge::{HoldFacts, Present, action_of, goal_of},
-    period::Period,
+    period::{Period, moments},
     plan::Goal,
     task::{Asked, Tasks},
 };
@@ -41,8 +41,8 @@ use super::{
 use crate::{
     hass::payload,
     model::{
-        Action, Answer, Calendar, CalendarId, Call, CallId, DoorId, DoorMode, ExceptionId, Fault, Inventory,
-        Lane, Message, Now, Reply, ScenarioId, Target, Trace,
+        Action, Answer, Calendar, CalendarId, Call, CallId, DoorId, DoorMode, Exception, ExceptionId, Fault,
+        Inventory, Lane, Message, Now, Reply, ScenarioId, Target, Trace,
     },
 };
 
@@ -109,6 +109,16 @@ impl Holds {
         }
     }
 
+    /// The calendars that were read.
+    pub(super) const fn calendars(&self) -> &Calendars {
+        &self.calendars
+    }
+
+    /// Whether a calendar is the gateway's own.
+    pub(super) fn owns(&self, calendar: &Calendar) -> bool {
+        calendar.name.as_deref().is_some_and(|name| name.starts_with(&task::prefix(&self.owner)))
+    }
+
     /// What a later run must know.
     pub(super) fn remember(&mut self) -> HoldMemory {
         self.memory_changed = false;
@@ -131,6 +141,19 @@ impl Holds {
         let zone = |door: &DoorId| zone_of(doors, door);
         let sight = Sight { calendars: &self.calendars, owner: &self.owner, zone: &zone, as_of, now };
         act(&mut self.tasks, sight)
+    }
+
+    /// An answer tells an exception as it was written. One that is another than what was asked for proves nothing.
+    fn take_exception(&mut self, target: &Target, exception: Exception) -> Result<(), Fault> {
+        let is_other = self.tasks.wanted(target).is_some_and(|wanted| !wanted.says_the_same_as(&exception));
+        if let Target::Calendar(calendar) = target {
+            self.calendars.put_exception(calendar, exception);
+        }
+        if is_other {
+            let text = "the answer tells of another exception than the one that was asked for";
+            return Err(Fault::Malformed(Trace::new(text)));
+        }
+        Ok(())
     }
 
     /// Works out when which door is held how.
@@ -203,7 +226,7 @@ impl Holds {
 
     /// What our calendar of a door says, as far as is known.
     fn present(&self, door: &DoorId, now: Timestamp) -> Present {
-        if let Some(mode) = self.tasks.wanted(door) {
+        if let Some(mode) = self.tasks.wanted_mode(door) {
             return Present::Held(mode);
         }
         let mut periods = self.periods.get(door).into_iter().flatten();
@@ -227,13 +250,17 @@ impl Holds {
             });
             locked || (!ahead && unlocked.any(|period| period.until <= now))
         };
-        let due =
-            self.periods.iter().filter(|(door, periods)| !self.tasks.is_busy(door) && is_due(door, periods));
+        let due = self.periods.iter().filter(|(door, periods)| !self.is_busy(door) && is_due(door, periods));
         let due: Vec<DoorId> = due.map(|(door, _)| door.clone()).collect();
-        let tidy = self.periods.keys().find(|door| {
-            !self.tasks.is_busy(door) && !due.contains(door) && self.is_untidy(doors, door, now)
-        });
+        let tidy = self
+            .periods
+            .keys()
+            .find(|door| !self.is_busy(door) && !due.contains(door) && self.is_untidy(doors, door, now));
         (due, tidy.cloned())
+    }
+
+    fn is_busy(&self, door: &DoorId) -> bool {
+        self.tasks.is_busy(&Target::Door(door.clone()))
     }
 
     fn is_untidy(&self, doors: &Doors, door: &DoorId, now: Timestamp) -> bool {
@@ -271,7 +298,8 @@ impl Holds {
     }
 }
 
-fn zone_of(doors: &Doors, door: &DoorId) -> Option<TimeZone> {
+/// The time zone of a door, if it is known.
+pub(super) fn zone_of(doors: &Doors, door: &DoorId) -> Option<TimeZone> {
     zone_named(doors.listed(door)?.0.time_zone.as_deref()?)
 }
 
@@ -286,6 +314,13 @@ impl Bridge {
         let commands = &self.settings.commands;
         let own = self.settings.door_settings.get(door).and_then(|own| own.hold);
         !commands.read_only && own.unwrap_or(commands.hold)
+    }
+
+    /// Whether any door may be held, so that calendars of the gateway's own are kept in order.
+    fn holds_any(&self) -> bool {
+        let commands = &self.settings.commands;
+        let own = || self.settings.door_settings.values().any(|own| own.hold == Some(true));
+        !commands.read_only && (commands.hold || own())
     }
 
     /// What the gate looks at when a hold of the door is asked for.
@@ -308,15 +343,15 @@ impl Bridge {
             Some((_, Goal::NotUnlocked)) => {
                 self.holds.present(door, now.utc) != Present::Held(DoorMode::Unlocked)
             }
-            Some((_, Goal::Keep(_) | Goal::Schedule | Goal::Tidy)) => true,
+            Some((_, Goal::Keep(_) | Goal::Schedule | Goal::Tidy | Goal::Edit(_))) => true,
             None => false,
         }
     }
 
-    /// Takes a hold on that passed the gate.
-    pub(super) fn take_hold(
+    /// Takes a hold or a change of a calendar on that passed the gate.
+    pub(super) fn take_change(
         &mut self,
-        door: DoorId,
+        target: Target,
         origin: &Origin,
         passed: &Passed,
         now: Now,
@@ -324,10 +359,10 @@ impl Bridge {
         let Some((asked, goal)) = passed.hold.clone() else { return Ok(Vec::new()) };
         let end = match &goal {
             Goal::Keep(want) if want.mode == DoorMode::Unlocked => Some(want.until),
-            Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => None,
+            Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy | Goal::Edit(_) => None,
         };
         let wish = Wish {
-            door: door.clone(),
+            target: target.clone(),
             action: passed.intent.judged_as(),
             goal,
             asked,
@@ -336,7 +371,7 @@ impl Bridge {
             as_of: self.last_call,
         };
         let effects = self.holds.tasks.take_on(wish, now)?;
-        if let Some(end) = end {
+        if let (Some(end), Target::Door(door)) = (end, target) {
             self.holds.memory.ends.insert(door, end);
             self.holds.memory_changed = true;
         }
@@ -358,7 +393,7 @@ impl Bridge {
 
     /// Ends what keeps the door unlocked.
     pub(super) fn end_hold(&mut self, door: DoorId, now: Now) {
-        if self.poller.reads(List::Calendars) {
+        if self.holds_any() {
             self.do_by_itself(door, Goal::NotUnlocked, now);
         }
     }
@@ -366,7 +401,7 @@ impl Bridge {
     /// Something that nobody asked for and that opens nothing.
     fn do_by_itself(&mut self, door: DoorId, goal: Goal, now: Now) {
         let wish = Wish {
-            door,
+            target: Target::Door(door),
             action: Action::Lock,
             goal,
             asked: Asked::Nothing,
@@ -380,30 +415,33 @@ impl Bridge {
     }
 
     pub(super) fn next_hold_call(&mut self, action: Action, now: Now) -> Option<Call> {
-        let door = self.holds.tasks.next(action, now)?.clone();
+        let target = self.holds.tasks.next(action, now)?.clone();
         let lane = if action.opens() { Lane::Unlock } else { Lane::Release };
         let id = self.reserve(lane, now)?;
-        let (write, send_before, origin) = self.holds.tasks.start(&door, id)?;
+        let (write, send_before, origin) = self.holds.tasks.start(&target, id)?;
         if let Some(origin) = origin.filter(|_| !action.opens()) {
             // What secures waits for no disk.
             self.record_intent(&origin, now);
         }
-        self.calls.insert(id, Pending::Hold(door, write.deleted()));
+        self.calls.insert(id, Pending::Calendar(target, write.deleted()));
         let request = write.request();
         Some(Call { id, request, send_before, opening: action.opens().then_some(self.opening) })
     }
 
     /// The reply to a write of a calendar.
-    pub(super) fn finish_hold(&mut self, door: &DoorId, deleted: Option<Deleted>, reply: Reply, now: Now) {
+    pub(super) fn finish_write(&mut self, target: &Target, deleted: Option<Deleted>, reply: Reply, now: Now) {
         let result = match (reply.result, deleted) {
             (Ok(Answer::Calendar(calendar)), None) => {
                 self.holds.calendars.put(calendar, now.mono);
-                if !self.holds.in_force.contains_key(door) {
+                if let Target::Door(door) = target
+                    && !self.holds.in_force.contains_key(door)
+                {
                     self.holds.memory.begun.insert(door.clone(), now.utc);
                     self.holds.memory_changed = true;
                 }
                 Ok(())
             }
+            (Ok(Answer::Exception(exception)), None) => self.holds.take_exception(target, exception),
             (Ok(Answer::Taken), Some((calendar, exception))) => {
                 self.holds.calendars.delete(&calendar, &exception, now.mono);
                 Ok(())
@@ -413,7 +451,7 @@ impl Bridge {
         };
         self.holds.changed = true;
         let (as_of, id) = (self.last_call, reply.id);
-        let finish = |tasks: &mut Tasks, sight: Sight<'_>| tasks.finish(door, id, result, sight);
+        let finish = |tasks: &mut Tasks, sight: Sight<'_>| tasks.finish(target, id, result, sight);
         let effects = self.holds.with_tasks(&self.doors, as_of, now, finish);
         self.perform(effects, now);
     }
@@ -470,7 +508,7 @@ impl Bridge {
     }
 
     fn end_what_is_over(&mut self, now: Now) {
-        if self.stopping {
+        if self.stopping || !self.holds_any() {
             return;
         }
         let (due, untidy) = self.holds.over(&self.doors, now.utc);

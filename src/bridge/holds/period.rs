@@ -43,20 +43,30 @@ fn period(zone: &TimeZone, exception: &Exception) -> Option<Period> {
     if exception.recurrence.is_some() {
         return None;
     }
-    let from = match exception.hours {
-        Hours::AllDay => moment(zone, exception.date, Time::midnight())?,
-        Hours::Between(start, _) => moment(zone, exception.date, start)?,
-    };
-    let until = ends(zone, exception)?;
-    (from < until).then_some(Period { mode, from, until })
+    let (from, until) = moments(zone, exception.date, exception.hours)?;
+    Some(Period { mode, from, until })
 }
 
 fn ends(zone: &TimeZone, exception: &Exception) -> Option<Timestamp> {
-    let end = match exception.hours {
-        Hours::Between(_, end) if !is_end_of_day(end) => return moment(zone, exception.date, end),
-        Hours::Between(..) | Hours::AllDay => exception.date.checked_add(1.day()).ok()?,
+    end(zone, exception.date, exception.hours)
+}
+
+/// From when until when an exception with these hours counts on a day; `None` where the clock leaves all of it out.
+pub(in crate::bridge) fn moments(zone: &TimeZone, day: Date, hours: Hours) -> Option<(Timestamp, Timestamp)> {
+    let from = match hours {
+        Hours::AllDay => moment(zone, day, Time::midnight())?,
+        Hours::Between(start, _) => moment(zone, day, start)?,
     };
-    moment(zone, end, Time::midnight())
+    let until = end(zone, day, hours)?;
+    (from < until).then_some((from, until))
+}
+
+fn end(zone: &TimeZone, day: Date, hours: Hours) -> Option<Timestamp> {
+    let next = match hours {
+        Hours::Between(_, end) if !is_end_of_day(end) => return moment(zone, day, end),
+        Hours::Between(..) | Hours::AllDay => day.checked_add(1.day()).ok()?,
+    };
+    moment(zone, next, Time::midnight())
 }
 
 /// Of a time that is shown twice the first one, and of one that is left out the moment at which the clock passes it.

@@ -10,8 +10,8 @@ use jiff::{
 
 use super::window::Stretch;
 use crate::model::{
-    Calendar, CalendarContent, CalendarId, DoorId, DoorMode, Exception, ExceptionId, ExceptionMode, Hours,
-    Request,
+    Calendar, CalendarContent, CalendarId, DoorId, DoorMode, Edit, Exception, ExceptionId, ExceptionMode,
+    Hours, Request,
 };
 
 /// What our calendar of a door is to say.
@@ -25,6 +25,8 @@ pub(in crate::bridge) enum Goal {
     NotUnlocked,
     /// Nothing that is over.
     Tidy,
+    /// A calendar of others, with one exception changed.
+    Edit(Edit),
 }
 
 /// How a door is to be kept, and when.
@@ -42,6 +44,8 @@ pub(in crate::bridge) enum Write {
     Create(CalendarContent),
     Replace(CalendarId, CalendarContent),
     Delete(CalendarId, ExceptionId),
+    /// One exception of a calendar of others.
+    Edit(CalendarId, Box<Edit>),
 }
 
 impl Write {
@@ -49,6 +53,10 @@ impl Write {
     pub(in crate::bridge) fn deleted(&self) -> Option<(CalendarId, ExceptionId)> {
         match self {
             Self::Delete(calendar, exception) => Some((calendar.clone(), exception.clone())),
+            Self::Edit(calendar, edit) => match &**edit {
+                Edit::Delete(exception) => Some((calendar.clone(), exception.clone())),
+                Edit::Create(_) | Edit::Change(..) => None,
+            },
             Self::Create(_) | Self::Replace(..) => None,
         }
     }
@@ -58,6 +66,7 @@ impl Write {
             Self::Create(content) => Request::CreateCalendar(content),
             Self::Replace(calendar, content) => Request::WriteCalendar { calendar, content },
             Self::Delete(calendar, exception) => Request::DeleteException { calendar, exception },
+            Self::Edit(calendar, edit) => edit.request(calendar),
         }
     }
 }
@@ -87,6 +96,8 @@ pub(super) fn next_write(
         Goal::Schedule => Ok(delete_one(ours.calendars, |_| true)),
         Goal::NotUnlocked => Ok(delete_one(ours.calendars, |exception| may_unlock(&exception.mode))),
         Goal::Tidy => Ok(delete_one(ours.calendars, is_over)),
+        // It is about no calendar of ours.
+        Goal::Edit(_) => Ok(None),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Holds under way: what is read and written next, whether anything is written again, and how each one ends.
+//! Holds and changes of calendars under way: what is read and written next, whether anything is written again, and how each
+//! one ends.
 //!
 //! Every write is planned from a list that was asked for after whatever came before it. What opens is written at most once
 //! unless the vendor provably did not take it; what secures is repeated until a list shows it.
@@ -23,7 +24,10 @@ use crate::{
         view,
     },
     hass::payload::HoldOrder,
-    model::{Action, Calendar, CallId, DoorId, DoorMode, Fault, Lane, Now, Outcome, Reason, RecordNumber},
+    model::{
+        Action, Calendar, CalendarId, CallId, DoorId, DoorMode, Edit, Exception, Fault, Lane, Now, Outcome,
+        Reason, RecordNumber, Target,
+    },
     rng::Rng,
 };
 
@@ -43,20 +47,22 @@ const MAX_WRITES: u32 = 64;
 const MAX_HOLDS: usize = 16;
 
 /// What was asked, in the words of who asked; equal ones under way are one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bridge) enum Asked {
     /// To hold the door, or to end its hold.
     Hold(HoldOrder),
     /// To lock the door, which the gateway can only by ending a hold of its own.
     Lock,
+    /// To change an exception of a calendar of others.
+    Edit(Edit),
     /// Nobody asked: it is the gateway's own.
     Nothing,
 }
 
-/// A change of what our calendar of a door says.
+/// A change of what our calendar of a door says, or a calendar of others.
 #[derive(Debug)]
 pub(in crate::bridge) struct Wish {
-    pub(in crate::bridge) door: DoorId,
+    pub(in crate::bridge) target: Target,
     pub(in crate::bridge) action: Action,
     pub(in crate::bridge) goal: Goal,
     pub(in crate::bridge) asked: Asked,
@@ -91,7 +97,47 @@ pub(super) fn prefix(owner: &str) -> String {
 }
 
 impl Sight<'_> {
-    fn plan(&self, door: &DoorId, goal: &Goal) -> Result<Option<Write>, Spoilt> {
+    /// The next write, if one is needed. `unproven`: one may have been taken.
+    fn plan(&self, target: &Target, goal: &Goal, unproven: bool) -> Result<Option<Write>, Verdict> {
+        match (target, goal) {
+            (Target::Calendar(calendar), Goal::Edit(edit)) => self.plan_edit(calendar, edit, unproven),
+            (Target::Door(door), _) => self.plan_hold(door, goal).map_err(|Spoilt(cause)| {
+                let text = format!(
+                    "our calendar of the door holds something that cannot be read ({cause}), and would be lost; delete \
+                     the calendar in Command"
+                );
+                Verdict(Outcome::Failed, Some(Reason::Rejected), text)
+            }),
+            (Target::Calendar(_) | Target::Scenario(_), _) => Ok(None),
+        }
+    }
+
+    /// What the calendar holds beside the one exception is never looked at.
+    fn plan_edit(&self, id: &CalendarId, edit: &Edit, unproven: bool) -> Result<Option<Write>, Verdict> {
+        let failed = |reason, text: &str| Err(Verdict(Outcome::Failed, Some(reason), text.to_owned()));
+        let Some(calendar) = self.calendars.get(id) else {
+            return failed(Reason::NotFound, "the vendor lists the calendar no more");
+        };
+        if calendar.name.as_deref().is_some_and(|name| name.starts_with(&prefix(self.owner))) {
+            let text = "the gateway keeps this calendar for holds".to_owned();
+            return Err(Verdict(Outcome::Refused, Some(Reason::NotAllowed), text));
+        }
+        let is_there =
+            |wanted| calendar.exceptions.iter().any(|exception| exception.id.as_ref() == Some(wanted));
+        if let Some(missing) = edit.needs().filter(|wanted| !is_there(wanted)) {
+            // What cannot be read may be just this one.
+            if unproven && matches!(edit, Edit::Delete(_)) && calendar.skipped.is_empty() {
+                return Ok(None);
+            }
+            return failed(
+                Reason::NotFound,
+                &format!("the calendar has no exception {missing} that can be read"),
+            );
+        }
+        Ok((!edit.is_done(calendar)).then(|| Write::Edit(id.clone(), Box::new(edit.clone()))))
+    }
+
+    fn plan_hold(&self, door: &DoorId, goal: &Goal) -> Result<Option<Write>, Spoilt> {
         let name = name(self.owner, door);
         let calendars: Vec<&Calendar> = self.calendars.named(&name).collect();
         let zone = (self.zone)(door);
@@ -158,35 +204,36 @@ impl Task {
     }
 
     /// Its end, told to whoever asked; of what nobody asked, a failure goes to the log.
-    fn end(&self, door: &DoorId, verdict: Verdict, now: Now) -> Vec<Effect> {
+    fn end(&self, target: &Target, verdict: Verdict, now: Now) -> Vec<Effect> {
         let Verdict(outcome, reason, text) = verdict;
         if let Some(origin) = &self.origin {
             return vec![Effect::Report(Report::end(origin, outcome, reason, text, now.utc))];
         }
         if outcome == Outcome::Done {
-            tracing::info!(door_id = %door, "{text}");
+            tracing::info!(target = target.path(), "{text}");
         } else {
-            tracing::error!(door_id = %door, "a hold of the gateway could not be ended: {text}");
+            tracing::error!(target = target.path(), "a hold of the gateway could not be ended: {text}");
         }
         Vec::new()
     }
 
-    fn end_by(&self, door: &DoorId, fault: &Fault, now: Now) -> Vec<Effect> {
+    fn end_by(&self, target: &Target, fault: &Fault, now: Now) -> Vec<Effect> {
         match &self.origin {
             Some(origin) => vec![Effect::Report(end_of_fault(origin, fault, now))],
-            None => self.end(door, Verdict(Outcome::Failed, None, fault.to_string()), now),
+            None => self.end(target, Verdict(Outcome::Failed, None, fault.to_string()), now),
         }
     }
 
     /// Nothing is left to be written.
-    fn finish(&self, door: &DoorId, now: Now) -> Vec<Effect> {
+    fn finish(&self, target: &Target, sight: Sight<'_>) -> Vec<Effect> {
+        let now = sight.now;
         let nothing = if self.taken == 0 && !self.unproven { "; nothing had to be written" } else { "" };
-        let text = match (&self.goal, self.asked) {
+        let text = match (&self.goal, &self.asked) {
             (Goal::NotUnlocked, Asked::Lock) if !nothing.is_empty() => {
                 let text =
                     "no hold of the gateway keeps the door unlocked, and the vendor has no lock command";
                 return self.end(
-                    door,
+                    target,
                     Verdict(Outcome::Failed, Some(Reason::Unsupported), text.to_owned()),
                     now,
                 );
@@ -203,6 +250,7 @@ impl Task {
             }
             (Goal::NotUnlocked, _) => format!("no hold of the gateway keeps the door unlocked{nothing}"),
             (Goal::Tidy, _) => "holds that are over were removed from the calendar of the door".to_owned(),
+            (Goal::Edit(edit), _) => format!("{}{nothing}", shown(edit, target, sight.calendars)),
         };
         let mut effects = Vec::new();
         if self.unproven
@@ -210,26 +258,46 @@ impl Task {
         {
             effects.push(Effect::ReadBack(origin.clone(), text.clone()));
         }
-        effects.extend(self.end(door, Verdict(Outcome::Done, None, text), now));
+        effects.extend(self.end(target, Verdict(Outcome::Done, None, text), now));
         effects
     }
 
     /// It is barred, or another one takes its place.
-    fn give_way(&self, door: &DoorId, bar: Bar, now: Now) -> Vec<Effect> {
+    fn give_way(&self, target: &Target, bar: Bar, now: Now) -> Vec<Effect> {
         let Some(origin) = &self.origin else { return Vec::new() };
         if self.may_show() {
             let (reason, text) = bar.cause();
             let text = format!("{text}; a request may have reached the vendor before");
-            return self.end(door, Verdict(Outcome::Unknown, Some(reason), text), now);
+            return self.end(target, Verdict(Outcome::Unknown, Some(reason), text), now);
         }
         vec![Effect::Report(bar.end(origin, now))]
     }
 }
 
-/// All holds under way, one a door.
+/// In words what an edit came to: with the id of the exception, which its sender may not know yet.
+fn shown(edit: &Edit, target: &Target, calendars: &Calendars) -> String {
+    let known = match (edit, target) {
+        (Edit::Create(wanted), Target::Calendar(id)) => {
+            let mut exceptions = calendars.get(id).into_iter().flat_map(|calendar| &calendar.exceptions);
+            exceptions
+                .find(|exception| exception.says_the_same_as(wanted))
+                .and_then(|exception| exception.id.as_ref())
+        }
+        (Edit::Change(id, _) | Edit::Delete(id), _) => Some(id),
+        (Edit::Create(_), _) => None,
+    };
+    let known = known.map_or("the exception", |id| id.as_str());
+    match edit {
+        Edit::Create(_) => format!("the calendar has the exception; its id is {known}"),
+        Edit::Change(..) => format!("exception {known} of the calendar says what was asked for"),
+        Edit::Delete(_) => format!("the calendar has no exception {known} any more"),
+    }
+}
+
+/// All holds and changes of calendars under way, one a door and one a calendar.
 #[derive(Debug)]
 pub(in crate::bridge) struct Tasks {
-    open: BTreeMap<DoorId, Task>,
+    open: BTreeMap<Target, Task>,
     durable: RecordNumber,
     rng: Rng,
 }
@@ -239,41 +307,51 @@ impl Tasks {
         Self { open: BTreeMap::new(), durable: RecordNumber(0), rng: Rng::new(seed) }
     }
 
-    /// Whether the same was asked for the door and is under way.
-    pub(in crate::bridge) fn merges(&self, door: &DoorId, asked: Asked) -> bool {
-        self.open.get(door).is_some_and(|task| task.origin.is_some() && task.asked == asked)
+    /// Whether the same was asked and is under way.
+    pub(in crate::bridge) fn merges(&self, target: &Target, asked: &Asked) -> bool {
+        self.open.get(target).is_some_and(|task| task.origin.is_some() && task.asked == *asked)
     }
 
     /// What the door is about to be kept at.
-    pub(in crate::bridge) fn wanted(&self, door: &DoorId) -> Option<DoorMode> {
-        match &self.open.get(door)?.goal {
+    pub(in crate::bridge) fn wanted_mode(&self, door: &DoorId) -> Option<DoorMode> {
+        match &self.open.get(&Target::Door(door.clone()))?.goal {
             Goal::Keep(want) => Some(want.mode),
-            Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => None,
+            Goal::Schedule | Goal::NotUnlocked | Goal::Tidy | Goal::Edit(_) => None,
         }
     }
 
-    /// Whether anything is under way for the door.
-    pub(in crate::bridge) fn is_busy(&self, door: &DoorId) -> bool {
-        self.open.contains_key(door)
+    /// Whether anything is under way for the door or calendar.
+    pub(in crate::bridge) fn is_busy(&self, target: &Target) -> bool {
+        self.open.contains_key(target)
     }
 
-    /// Takes one on; what was under way for the door gives way.
+    /// What the exception that is being written is to say.
+    pub(in crate::bridge) fn wanted(&self, target: &Target) -> Option<&Exception> {
+        match &self.open.get(target)?.goal {
+            Goal::Edit(Edit::Create(exception) | Edit::Change(_, exception)) => Some(exception),
+            Goal::Edit(Edit::Delete(_)) | Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => {
+                None
+            }
+        }
+    }
+
+    /// Takes one on; what was under way for the door or calendar gives way.
     ///
     /// # Errors
     /// Too many are under way.
     pub(in crate::bridge) fn take_on(&mut self, wish: Wish, now: Now) -> Result<Vec<Effect>, Refusal> {
-        let Wish { door, action, goal, asked, origin, deadline, as_of } = wish;
+        let Wish { target, action, goal, asked, origin, deadline, as_of } = wish;
         if action.opens() && self.open.values().filter(|task| task.action.opens()).count() >= MAX_HOLDS {
-            let text = format!("more than {MAX_HOLDS} holds are under way");
+            let text = format!("more than {MAX_HOLDS} holds and changes of calendars are under way");
             return Err(Refusal::refused(Reason::RateLimited, text));
         }
         let mut effects = Vec::new();
         let mut step = Step::Read { after: as_of, patience: None };
-        if let Some(old) = self.open.remove(&door) {
+        if let Some(old) = self.open.remove(&target) {
             if let Some(call) = old.call() {
                 step = Step::Wait { call };
             }
-            effects.extend(old.give_way(&door, Bar::Replaced, now));
+            effects.extend(old.give_way(&target, Bar::Replaced, now));
         }
         if matches!(step, Step::Read { .. }) {
             effects.push(Effect::ReadCalendars(now.mono));
@@ -286,6 +364,9 @@ impl Tasks {
                 Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => {
                     "the hold of the door is to end".to_owned()
                 }
+                Goal::Edit(Edit::Create(_)) => "the calendar is to have one exception more".to_owned(),
+                Goal::Edit(Edit::Change(id, _)) => format!("exception {id} of the calendar is to change"),
+                Goal::Edit(Edit::Delete(id)) => format!("exception {id} of the calendar is to go"),
             };
             effects.push(Effect::Report(Report::accepted(origin, text)));
         }
@@ -306,25 +387,30 @@ impl Tasks {
             timed: false,
             last_fault: None,
         };
-        self.open.insert(door, task);
+        self.open.insert(target, task);
         Ok(effects)
     }
 
     /// A list of calendars was read whole, or all of it that can be.
     pub(in crate::bridge) fn observe(&mut self, read: CallId, sight: Sight<'_>) -> Vec<Effect> {
         let waits = |task: &Task| matches!(task.step, Step::Read { after, .. } if after < read);
-        let doors: Vec<DoorId> =
-            self.open.iter().filter(|(_, task)| waits(task)).map(|(door, _)| door.clone()).collect();
-        doors.into_iter().flat_map(|door| self.plan(&door, Some(read), sight)).collect()
+        let targets: Vec<Target> =
+            self.open.iter().filter(|(_, task)| waits(task)).map(|(target, _)| target.clone()).collect();
+        targets.into_iter().flat_map(|target| self.plan(&target, Some(read), sight)).collect()
     }
 
     /// Decides what comes next, after a list or (`read` is `None`) after an answer that tells as much.
-    fn plan(&mut self, door: &DoorId, read: Option<CallId>, sight: Sight<'_>) -> Vec<Effect> {
+    fn plan(&mut self, target: &Target, read: Option<CallId>, sight: Sight<'_>) -> Vec<Effect> {
         let now = sight.now;
-        let Some(task) = self.open.get_mut(door) else { return Vec::new() };
-        let plan = sight.plan(door, &task.goal);
-        // Our calendar may be among what could not be read.
-        if let (Some(read), Ok(None | Some(Write::Create(_)))) = (read, &plan)
+        let Some(task) = self.open.get_mut(target) else { return Vec::new() };
+        let plan = sight.plan(target, &task.goal, task.unproven);
+        // The calendar may be among what could not be read.
+        let is_missing = match &plan {
+            Ok(None) => matches!(target, Target::Door(_)),
+            Ok(Some(Write::Create(_))) | Err(Verdict(_, Some(Reason::NotFound), _)) => true,
+            Ok(Some(Write::Replace(..) | Write::Delete(..) | Write::Edit(..))) | Err(_) => false,
+        };
+        if let Some(read) = read.filter(|_| is_missing)
             && !sight.calendars.is_complete()
             && let Step::Read { after, .. } = &mut task.step
         {
@@ -338,17 +424,20 @@ impl Tasks {
         let write = match plan {
             Ok(Some(write)) => write,
             Ok(None) => {
-                let effects = task.finish(door, now);
-                self.open.remove(door);
+                let effects = task.finish(target, sight);
+                self.open.remove(target);
                 return effects;
             }
-            Err(Spoilt(cause)) => {
-                let text = format!(
-                    "our calendar of the door holds something that cannot be read ({cause}), and would be lost; delete \
-                     the calendar in Command"
-                );
-                let effects = task.end(door, Verdict(Outcome::Failed, Some(Reason::Rejected), text), now);
-                self.open.remove(door);
+            // Whether it was done before that is not known.
+            Err(Verdict(.., text)) if task.unproven && matches!(target, Target::Calendar(_)) => {
+                let text = format!("a request may have reached the vendor; now {text}");
+                let effects = task.end(target, Verdict(Outcome::Unknown, Some(Reason::NoProof), text), now);
+                self.open.remove(target);
+                return effects;
+            }
+            Err(verdict) => {
+                let effects = task.end(target, verdict, now);
+                self.open.remove(target);
                 return effects;
             }
         };
@@ -361,8 +450,8 @@ impl Tasks {
         }
         if task.taken >= MAX_WRITES {
             let text = format!("{} requests did not bring the calendar to what was asked", task.taken);
-            let effects = task.end(door, Verdict(Outcome::Unknown, Some(Reason::NotConfirmed), text), now);
-            self.open.remove(door);
+            let effects = task.end(target, Verdict(Outcome::Unknown, Some(Reason::NotConfirmed), text), now);
+            self.open.remove(target);
             return effects;
         }
         task.intent = None;
@@ -382,22 +471,21 @@ impl Tasks {
         }
         let lost = |task: &Task| matches!(task.step, Step::Read { patience: None, .. });
         let mut effects = Vec::new();
-        for (door, task) in self.open.extract_if(.., |_, task| lost(task)) {
-            effects.extend(task.end_by(&door, fault, now));
+        for (target, task) in self.open.extract_if(.., |_, task| lost(task)) {
+            effects.extend(task.end_by(&target, fault, now));
         }
         effects
     }
 
     /// What opens and could be written now, if it were written down that it is.
-    pub(in crate::bridge) fn unrecorded(&self, now: Now) -> Vec<(DoorId, Origin)> {
+    pub(in crate::bridge) fn unrecorded(&self, now: Now) -> Vec<Origin> {
         let ready = |task: &Task| task.action.opens() && task.is_ready(now) && task.intent.is_none();
-        let tasks = self.open.iter().filter(|(_, task)| ready(task));
-        tasks.filter_map(|(door, task)| Some((door.clone(), task.origin.clone()?))).collect()
+        self.open.values().filter(|task| ready(task)).filter_map(|task| task.origin.clone()).collect()
     }
 
-    /// It is being written down under this number that a request for the door may go out.
-    pub(in crate::bridge) fn record_intent(&mut self, door: &DoorId, number: RecordNumber) {
-        if let Some(task) = self.open.get_mut(door) {
+    /// It is being written down under this number that a request may go out.
+    pub(in crate::bridge) fn record_intent(&mut self, target: &Target, number: RecordNumber) {
+        if let Some(task) = self.open.get_mut(target) {
             task.intent = Some(number);
         }
     }
@@ -407,12 +495,12 @@ impl Tasks {
         self.durable = number;
     }
 
-    /// The next door for which something may be written, first come first served.
-    pub(in crate::bridge) fn next(&self, action: Action, now: Now) -> Option<&DoorId> {
+    /// The next door or calendar for which something may be written, first come first served.
+    pub(in crate::bridge) fn next(&self, action: Action, now: Now) -> Option<&Target> {
         let waiting = self.open.iter().filter(|(_, task)| {
             task.action == action && task.is_ready(now) && (!action.opens() || self.is_recorded(task))
         });
-        waiting.min_by_key(|(_, task)| task.received).map(|(door, _)| door)
+        waiting.min_by_key(|(_, task)| task.received).map(|(target, _)| target)
     }
 
     fn is_recorded(&self, task: &Task) -> bool {
@@ -422,10 +510,10 @@ impl Tasks {
     /// It goes out; returns what is written, the moment from which it may not be, and whose it is.
     pub(in crate::bridge) fn start(
         &mut self,
-        door: &DoorId,
+        target: &Target,
         call: CallId,
     ) -> Option<(Write, Instant, Option<Origin>)> {
-        let task = self.open.get_mut(door)?;
+        let task = self.open.get_mut(target)?;
         let Step::Send { write, .. } = std::mem::replace(&mut task.step, Step::Sending { call }) else {
             return None;
         };
@@ -443,7 +531,7 @@ impl Tasks {
     /// The reply to a write; what it tells of calendars is known already.
     pub(in crate::bridge) fn finish(
         &mut self,
-        door: &DoorId,
+        target: &Target,
         call: CallId,
         result: Result<(), Fault>,
         sight: Sight<'_>,
@@ -453,7 +541,7 @@ impl Tasks {
         if let Err(Fault::RateLimited { after, .. }) = &result {
             effects.push(Effect::RateLimited(*after));
         }
-        let Some(task) = self.open.get_mut(door).filter(|task| task.call() == Some(call)) else {
+        let Some(task) = self.open.get_mut(target).filter(|task| task.call() == Some(call)) else {
             return effects;
         };
         if matches!(task.step, Step::Wait { .. }) {
@@ -465,12 +553,17 @@ impl Tasks {
             Ok(()) => {
                 task.taken += 1;
                 task.attempts = 0;
-                // Where nothing is left to be written, it is done all the same.
-                if let (Some(bar), Ok(Some(_))) = (task.barred, sight.plan(door, &task.goal)) {
-                    effects.extend(self.remove(door, |task| task.give_way(door, bar, now)));
+                // It was the one write that there is.
+                if matches!(task.goal, Goal::Edit(_)) {
+                    effects.extend(self.remove(target, |task| task.finish(target, sight)));
                     return effects;
                 }
-                effects.extend(self.plan(door, None, sight));
+                // Where nothing is left to be written, it is done all the same.
+                if let (Some(bar), Ok(Some(_))) = (task.barred, sight.plan(target, &task.goal, false)) {
+                    effects.extend(self.remove(target, |task| task.give_way(target, bar, now)));
+                    return effects;
+                }
+                effects.extend(self.plan(target, None, sight));
                 return effects;
             }
             Err(fault) => fault,
@@ -486,25 +579,25 @@ impl Tasks {
                 return effects;
             }
             Fault::Unauthorized(_) | Fault::Forbidden(_) | Fault::NoAccess(_) | Fault::Rejected(_) => {
-                effects.extend(self.remove(door, |task| task.end_by(door, &fault, now)));
+                effects.extend(self.remove(target, |task| task.end_by(target, &fault, now)));
                 return effects;
             }
             Fault::NotSent(_) | Fault::RateLimited { .. } | Fault::NotFound(_) => {}
         }
         if let Some(bar) = task.barred {
             task.step = Step::Read { after: as_of, patience: None };
-            effects.extend(self.remove(door, |task| task.give_way(door, bar, now)));
+            effects.extend(self.remove(target, |task| task.give_way(target, bar, now)));
             return effects;
         }
         // Somebody else deleted it in between, or an earlier request of unknown fate did: the list tells what is left. What opens
         // and is not found again and again is something else.
         if matches!(fault, Fault::NotFound(_)) && task.action.opens() && attempts > 2 {
             effects.push(Effect::ListsAreOld);
-            effects.extend(self.remove(door, |task| task.end_by(door, &fault, now)));
+            effects.extend(self.remove(target, |task| task.end_by(target, &fault, now)));
             return effects;
         }
         let pause = self.pause(attempts, &fault);
-        if let Some(task) = self.open.get_mut(door) {
+        if let Some(task) = self.open.get_mut(target) {
             task.last_fault = Some(fault);
             task.step = Step::Read { after: as_of, patience: None };
             effects.push(Effect::ReadCalendars(now.mono + pause));
@@ -512,27 +605,27 @@ impl Tasks {
         effects
     }
 
-    fn remove(&mut self, door: &DoorId, end: impl FnOnce(&Task) -> Vec<Effect>) -> Vec<Effect> {
-        self.open.remove(door).map_or_else(Vec::new, |task| end(&task))
+    fn remove(&mut self, target: &Target, end: impl FnOnce(&Task) -> Vec<Effect>) -> Vec<Effect> {
+        self.open.remove(target).map_or_else(Vec::new, |task| end(&task))
     }
 
     /// Ends what is over.
     pub(in crate::bridge) fn expire(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for (door, task) in self.open.extract_if(.., |_, task| over_at(task).is_some_and(|at| at <= now.mono))
-        {
+        let is_over = |task: &Task| over_at(task).is_some_and(|at| at <= now.mono);
+        for (target, task) in self.open.extract_if(.., |_, task| is_over(task)) {
             let cause = task.last_fault.as_ref().map(Fault::to_string);
             let (outcome, reason, text) = if !task.action.opens() {
                 let cause = cause.unwrap_or_else(|| "no list showed it".to_owned());
                 let text =
                     format!("the hold could not be changed within {} s: {cause}", SECURING_LASTS.as_secs());
                 if task.origin.is_some() {
-                    tracing::error!(door_id = %door, "a door may stay unlocked: {text}");
+                    tracing::error!(target = target.path(), "a door may stay unlocked: {text}");
                 }
                 (Outcome::Failed, Reason::NotConfirmed, text)
             } else if task.unproven {
-                let text = "the request was sent without an answer that proves anything, and no list shows the hold; it is \
-                            not sent again";
+                let text = "the request was sent without an answer that proves anything, and no list shows what it asked \
+                            for; it is not sent again";
                 (Outcome::Unknown, Reason::NoProof, text.to_owned())
             } else if task.taken > 0 {
                 let text = "a part of it was written, the rest grew too old before it could be";
@@ -543,7 +636,7 @@ impl Tasks {
                 let reason = task.last_fault.as_ref().map_or(Reason::TooOld, reason_of);
                 (Outcome::Expired, reason, text)
             };
-            effects.extend(task.end(&door, Verdict(outcome, Some(reason), text), now));
+            effects.extend(task.end(&target, Verdict(outcome, Some(reason), text), now));
         }
         effects
     }
@@ -575,8 +668,8 @@ impl Tasks {
             task.barred = task.barred.or(Some(bar));
         }
         let waits = |task: &Task| task.action.opens() && task.call().is_none();
-        for (door, task) in self.open.extract_if(.., |_, task| waits(task)) {
-            effects.extend(task.give_way(&door, bar, now));
+        for (target, task) in self.open.extract_if(.., |_, task| waits(task)) {
+            effects.extend(task.give_way(&target, bar, now));
         }
         effects
     }
@@ -584,11 +677,11 @@ impl Tasks {
     /// The stop lasts no longer: what is still under way ends without proof.
     pub(in crate::bridge) fn abandon(&mut self, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        for (door, task) in std::mem::take(&mut self.open) {
+        for (target, task) in std::mem::take(&mut self.open) {
             if task.origin.is_some() {
                 let outcome = if task.may_show() { Outcome::Unknown } else { Outcome::Failed };
                 let text = "the gateway stopped before the command ended".to_owned();
-                effects.extend(task.end(&door, Verdict(outcome, Some(Reason::Stopping), text), now));
+                effects.extend(task.end(&target, Verdict(outcome, Some(Reason::Stopping), text), now));
             }
         }
         effects

@@ -13,7 +13,9 @@ use std::{path::PathBuf, time::Duration};
 use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
-    settings::{Config, Discovery, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Poll},
+    settings::{
+        Calendars, Config, Discovery, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Poll,
+    },
 };
 use crate::model::Level;
 
@@ -26,6 +28,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
     let poll = root.section("poll", "How often Verkada is asked.", poll);
     let commands = root.section("commands", "What may be commanded over MQTT.", commands::commands);
     let holds = root.section("holds", "How doors may be held, where commands.hold allows it.", holds);
+    let calendars = root.section("calendars", "What is done with exception calendars.", calendars);
     let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
     if let Ok(commands) = &commands {
         commands::refuse_missing_code(root, commands, &doors);
@@ -48,6 +51,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         poll,
         commands: commands?,
         holds: holds?,
+        calendars,
         doors,
         scenarios,
         events,
@@ -110,8 +114,8 @@ fn poll(section: &mut Section<'_, '_>) -> Poll {
         calendars: section
             .key(
                 "calendars",
-                "How often exception calendars are read, where doors may be held, and so how soon a change made \
-                 elsewhere shows.",
+                "How often exception calendars are read, where doors may be held, or calendars shown or changed, and so how soon \
+                 a change made elsewhere shows.",
             )
             .duration(minute(1), second(10)..=Duration::from_hours(1)),
         access_levels: section
@@ -145,6 +149,23 @@ fn holds(section: &mut Section<'_, '_>) -> Result<Holds, Faulty> {
         return Err(section.refuse_whole(problem));
     }
     Ok(Holds { longest, usual, start })
+}
+
+fn calendars(section: &mut Section<'_, '_>) -> Calendars {
+    Calendars {
+        show: section
+            .key(
+                "show",
+                "Whether exception calendars are shown, and what they say of each door. The key needs the permission Door \
+                 Access Management.",
+            )
+            .boolean(false),
+        allow: section
+            .key("allow", "The ids of the calendars whose exceptions may be changed by commands; no other one is.")
+            .ids()
+            .into_keys()
+            .collect(),
+    }
 }
 
 /// Reads the part about the HTTP server.

@@ -28,6 +28,19 @@ pub(in crate::verkada) fn calendar(body: &[u8]) -> Result<Calendar, String> {
     wire.into_calendar()
 }
 
+/// One exception, and the calendar that it is of, where that is told: the answer when it was written.
+pub(in crate::verkada) fn exception(body: &[u8]) -> Result<(Option<CalendarId>, Exception), String> {
+    #[derive(Deserialize)]
+    struct Of {
+        calendar_id: Option<String>,
+    }
+    let of: Of = serde_json::from_slice(body).map_err(|e| short(&e))?;
+    let of = of.calendar_id.map(|text| id("calendar_id", &text)).transpose()?;
+    let wire: WireException = serde_json::from_slice(body).map_err(|e| short(&e))?;
+    // What counts for nothing in it is no part of what was asked for either.
+    Ok((of, wire.into_exception(0, &mut Vec::new())?))
+}
+
 /// What is sent to write a calendar: `old` where it exists, whose exceptions then keep their ids. All members are sent,
 /// since it is not known whether what is left out is kept.
 pub(in crate::verkada) fn body(old: Option<&CalendarId>, content: &CalendarContent) -> Value {
@@ -36,7 +49,8 @@ pub(in crate::verkada) fn body(old: Option<&CalendarId>, content: &CalendarConte
     json!({ "name": content.name, "doors": content.doors, "exceptions": exceptions })
 }
 
-fn exception_body(calendar: Option<&CalendarId>, exception: &Exception) -> Value {
+/// What is sent to write an exception; with ids only where it is an old one inside of its calendar.
+pub(in crate::verkada) fn exception_body(calendar: Option<&CalendarId>, exception: &Exception) -> Value {
     let (all_day, times) = match exception.hours {
         Hours::AllDay => (true, None),
         Hours::Between(start, end) => (false, Some((time_text(start), time_text(end)))),
@@ -468,6 +482,52 @@ mod tests {
                 double_badge,
                 recurrence,
             }
+        }
+    }
+
+    prop_compose! {
+        /// Mostly near the rules: the weekday of the day, few members at once.
+        fn exception_near_the_rules()(
+            exception in any_exception(), named in any::<bool>(), keep in proptest::collection::vec(any::<bool>(), 8),
+            until in 0..3_usize, position in -2..3_i32,
+        ) -> Exception {
+            let mut exception = exception;
+            exception.id = None;
+            let own = Weekday(exception.date.weekday());
+            if let Some(rule) = &mut exception.recurrence {
+                if named {
+                    rule.by_day = vec![own];
+                }
+                if keep[0] {
+                    rule.by_day.clear();
+                }
+                rule.by_set_pos = Some(position).filter(|_| keep[1]);
+                rule.by_month_day = rule.by_month_day.filter(|_| keep[2]);
+                rule.count = rule.count.filter(|_| keep[3]);
+                rule.until = [None, Some("2060-01-01".to_owned()), rule.until.clone()][until].clone();
+                if keep[4] {
+                    rule.excluded_dates.clear();
+                }
+            }
+            exception.first_person_in = exception.first_person_in.filter(|_| keep[5]);
+            exception.double_badge = exception.double_badge.filter(|_| keep[6]);
+            if keep[7] {
+                exception.hours = Hours::Between(time(7, 30, 0, 0), time(18, 0, 0, 0));
+            }
+            exception
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        /// What passes our rules passes those of the simulated vendor, and nothing else does.
+        #[test]
+        fn our_rules_are_those_of_the_simulated_vendor(exception in exception_near_the_rules()) {
+            let body = exception_body(None, &exception);
+            let theirs = crate::simulator::calendar::Exception::read(body.as_object().unwrap());
+            let ours = exception.check();
+            prop_assert_eq!(ours.is_ok(), theirs.is_ok(), "{:?} {:?} {}", ours, theirs, body);
         }
     }
 

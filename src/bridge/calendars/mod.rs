@@ -1,13 +1,18 @@
-//! The exception calendars as the vendor listed them last, with what answers to our own writes told since.
+//! The exception calendars as the vendor listed them last, with what answers to our own writes told since; and what is
+//! shown of them.
 //!
 //! Lists may lag behind writes: for a while what an answer told is believed rather than an older list.
+
+mod outlook;
+mod show;
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-use crate::model::{Calendar, CalendarId, ExceptionId, Inventory};
+pub(super) use self::show::{CalendarMemory, Exceptions};
+use crate::model::{Calendar, CalendarId, Exception, ExceptionId, Inventory};
 
 /// How long after a write a list may still be older than its answer.
 const LAG: Duration = Duration::from_secs(30);
@@ -22,6 +27,8 @@ pub(super) struct Calendars {
     deleted: BTreeMap<ExceptionId, Instant>,
     /// Whether the last list could be read whole.
     complete: bool,
+    /// Grows whenever they say something else.
+    edition: u64,
 }
 
 impl Calendars {
@@ -30,20 +37,27 @@ impl Calendars {
         let is_young = |at: &Instant| now.saturating_duration_since(*at) < LAG;
         self.written.retain(|_, (_, at)| is_young(at));
         self.deleted.retain(|_, at| is_young(at));
-        self.complete = list.skipped.is_empty();
-        if self.complete {
-            self.known.clear();
-        }
+        let complete = list.skipped.is_empty();
+        let mut known = if complete { BTreeMap::new() } else { self.known.clone() };
         for mut calendar in list.items {
             calendar.exceptions.retain(|one| one.id.as_ref().is_none_or(|id| !self.deleted.contains_key(id)));
-            self.known.insert(calendar.id.clone(), calendar);
+            known.insert(calendar.id.clone(), calendar);
         }
         for (id, (calendar, _)) in &self.written {
             let is_older = |listed: &Calendar| listed.updated_at < calendar.updated_at;
-            if self.known.get(id).is_none_or(is_older) {
-                self.known.insert(id.clone(), calendar.clone());
+            if known.get(id).is_none_or(is_older) {
+                known.insert(id.clone(), calendar.clone());
             }
         }
+        if (self.complete, &self.known) != (complete, &known) {
+            self.edition += 1;
+        }
+        (self.complete, self.known) = (complete, known);
+    }
+
+    /// Another number whenever the calendars say something else.
+    pub(super) const fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// Whether the last list could be read whole, so that what is not known is not there.
@@ -53,17 +67,34 @@ impl Calendars {
 
     /// Takes a calendar as the vendor answered to a write.
     pub(super) fn put(&mut self, calendar: Calendar, now: Instant) {
+        self.edition += 1;
         self.written.insert(calendar.id.clone(), (calendar.clone(), now));
         self.known.insert(calendar.id.clone(), calendar);
     }
 
+    /// Takes an exception as the vendor answered to a write.
+    pub(super) fn put_exception(&mut self, calendar: &CalendarId, exception: Exception) {
+        let Some(calendar) = self.known.get_mut(calendar) else { return };
+        self.edition += 1;
+        match calendar.exceptions.iter_mut().find(|known| known.id == exception.id) {
+            Some(known) => *known = exception,
+            None => calendar.exceptions.push(exception),
+        }
+    }
+
     /// The vendor deleted an exception.
     pub(super) fn delete(&mut self, calendar: &CalendarId, exception: &ExceptionId, now: Instant) {
+        self.edition += 1;
         self.deleted.insert(exception.clone(), now);
         let written = self.written.get_mut(calendar).map(|(written, _)| written);
         for calendar in self.known.get_mut(calendar).into_iter().chain(written) {
             calendar.exceptions.retain(|known| known.id.as_ref() != Some(exception));
         }
+    }
+
+    /// The calendar of this id.
+    pub(super) fn get(&self, id: &CalendarId) -> Option<&Calendar> {
+        self.known.get(id)
     }
 
     /// Those of just this name, by their ids.
