@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 use crate::{
     access,
     app::{self, End, LockError, State, StateLock},
-    audit, check, clock,
+    audit, calendar, check, clock,
     config::{self, Config, Environment, duration},
-    demo, journal,
+    demo, hass, journal,
     logging::{self, LogHandle},
     signals::{self, Signal},
     simulator,
@@ -56,6 +56,8 @@ enum Command {
     Audit(Audit),
     /// Ask the vendor which access levels and groups may pass which doors, and when.
     Access(Access),
+    /// Ask the vendor for its exception calendars, or change one exception of one that calendars.allow names.
+    Calendar(Calendar),
 }
 
 #[derive(Debug, Args)]
@@ -111,6 +113,53 @@ struct Access {
 }
 
 #[derive(Debug, Args)]
+struct Calendar {
+    /// The configuration file [default: `$VERKADA2MQTT_CONFIG`, /etc/verkada2mqtt/config.yaml, ./config.yaml]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// One JSON object a line.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    task: CalendarTask,
+}
+
+#[derive(Debug, Subcommand)]
+enum CalendarTask {
+    /// List all calendars that the key may manage.
+    List,
+    /// List the exceptions of a calendar.
+    Show {
+        /// The id of the calendar.
+        calendar: String,
+    },
+    /// Add an exception.
+    Add {
+        /// The id of the calendar.
+        calendar: String,
+        /// The exception as JSON, for instance
+        /// `{"date": "2026-12-24", "start": "08:00", "end": "12:00", "mode": "unlocked"}`.
+        exception: String,
+    },
+    /// Make an exception say something else.
+    Change {
+        /// The id of the calendar.
+        calendar: String,
+        /// The id of the exception.
+        id: String,
+        /// The whole exception as JSON.
+        exception: String,
+    },
+    /// Take an exception away.
+    Remove {
+        /// The id of the calendar.
+        calendar: String,
+        /// The id of the exception.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
 struct Demo {
     /// The port of the broker on this machine; another one is taken where it is in use.
     #[arg(long, default_value_t = 1883)]
@@ -163,6 +212,7 @@ pub fn main() -> ExitCode {
         Command::Healthcheck(file) => healthcheck(&file, &environment),
         Command::Audit(audit) => run_audit(audit, &environment),
         Command::Access(access) => run_access(&access, &environment),
+        Command::Calendar(wanted) => run_calendar(&wanted, &environment),
     };
     result.unwrap_or_else(|failure| {
         // Nobody is left to be told where standard error is closed.
@@ -384,6 +434,39 @@ fn run_access(wanted: &Access, environment: &Environment) -> Result<ExitCode, Fa
     })?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = if wanted.json { found.json(&mut out) } else { found.table(&mut out) };
+    match written.and_then(|()| out.flush()) {
+        // Whoever reads it has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),
+        result => result?,
+    }
+    for note in &found.notes {
+        writeln!(io::stderr(), "verkada2mqtt: {note}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_calendar(wanted: &Calendar, environment: &Environment) -> Result<ExitCode, Failure> {
+    use calendar::Task;
+    let path = config::find(wanted.config.as_deref(), environment)?;
+    let config = config::load(&path, environment)?;
+    let task = match &wanted.task {
+        CalendarTask::List => Ok(Task::List),
+        CalendarTask::Show { calendar } => Task::show(calendar),
+        CalendarTask::Add { calendar, exception } => {
+            Task::edit(&config, calendar, || hass::calendar::create(None, Some(&*calendar::json(exception)?)))
+        }
+        CalendarTask::Change { calendar, id, exception } => Task::edit(&config, calendar, || {
+            hass::calendar::change(Some(id), Some(&*calendar::json(exception)?))
+        }),
+        CalendarTask::Remove { calendar, id } => {
+            Task::edit(&config, calendar, || hass::calendar::delete(Some(id), None))
+        }
+    };
+    let task = task.map_err(|error| Failure::new(&error))?;
+    let found =
+        block_on(async { calendar::run(&config, &task).await.map_err(|error| Failure::new(&error)) })?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let written = if wanted.json { found.json(&mut out) } else { found.text(&mut out) };
     match written.and_then(|()| out.flush()) {
         // Whoever reads it has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(ExitCode::SUCCESS),

@@ -7,6 +7,7 @@ pub mod access;
 pub mod app;
 pub mod audit;
 pub mod bridge;
+pub mod calendar;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -6,6 +6,9 @@
 #[path = "daemon/access.rs"]
 mod access;
 #[cfg(test)]
+#[path = "daemon/calendars.rs"]
+mod calendars;
+#[cfg(test)]
 #[path = "daemon/chaos.rs"]
 mod chaos;
 #[cfg(test)]

@@ -76,8 +76,48 @@ pub fn in_order(calendar: &Calendar) -> Vec<&Exception> {
     exceptions
 }
 
+/// What the names of all calendars of the gateway begin with; no other calendar of the organisation has such a name.
+pub fn own_prefix(base_topic: &str) -> String {
+    format!("verkada2mqtt {base_topic} ")
+}
+
+/// How an exception repeats, in the terms of RFC 5545.
+pub fn rule(rule: &Recurrence) -> String {
+    let days: Vec<String> = rule.by_day.iter().map(ToString::to_string).collect();
+    let text = |number: Option<i64>| number.map(|number| number.to_string());
+    let parts = [
+        ("FREQ", Some(rule.frequency.vendor_word().to_owned())),
+        ("INTERVAL", Some(rule.interval.to_string())),
+        ("BYDAY", (!days.is_empty()).then(|| days.join(","))),
+        ("BYMONTH", text(rule.by_month.map(i64::from))),
+        ("BYMONTHDAY", text(rule.by_month_day.map(i64::from))),
+        ("BYSETPOS", text(rule.by_set_pos.map(i64::from))),
+        ("COUNT", text(rule.count.map(i64::from))),
+        ("UNTIL", rule.until.clone()),
+        ("EXDATE", (!rule.excluded_dates.is_empty()).then(|| rule.excluded_dates.join(","))),
+    ];
+    let told = parts.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+    told.collect::<Vec<_>>().join(";")
+}
+
+/// What an edit came to: with the id of the exception, which whoever asked for it may not know yet.
+pub fn done(edit: &Edit, calendar: Option<&Calendar>) -> String {
+    match edit {
+        Edit::Create(wanted) => {
+            let mut exceptions = calendar.into_iter().flat_map(|calendar| &calendar.exceptions);
+            let known = exceptions.find(|exception| exception.says_the_same_as(wanted));
+            match known.and_then(|exception| exception.id.as_ref()) {
+                Some(id) => format!("the calendar has the exception; its id is {id}"),
+                None => "the calendar has the exception".to_owned(),
+            }
+        }
+        Edit::Change(id, _) => format!("exception {id} of the calendar says what was asked for"),
+        Edit::Delete(id) => format!("the calendar has no exception {id} any more"),
+    }
+}
+
 /// A time of day as `hh:mm`, with seconds only where it has some.
-fn time(at: Time) -> String {
+pub fn time(at: Time) -> String {
     let form = if at.second() == 0 { "%H:%M" } else { "%H:%M:%S" };
     at.strftime(form).to_string()
 }

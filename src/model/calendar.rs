@@ -138,6 +138,14 @@ impl Edit {
         }
     }
 
+    /// What the exception is to say; `None` where it is to go.
+    pub const fn wanted(&self) -> Option<&Exception> {
+        match self {
+            Self::Create(wanted) | Self::Change(_, wanted) => Some(wanted),
+            Self::Delete(_) => None,
+        }
+    }
+
     /// The exception that must be there for it.
     pub const fn needs(&self) -> Option<&ExceptionId> {
         match self {

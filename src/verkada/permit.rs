@@ -36,7 +36,7 @@ impl Permit {
         Self { facts: Some(Facts { link, turn }), limit }
     }
 
-    /// A permission that always holds: for `check` and for tests, which have no MQTT link.
+    /// A permission that always holds: for `check` and other commands of the shell, and for tests, which have no MQTT link.
     pub const fn always() -> Self {
         Self { facts: None, limit: Self::LIMIT }
     }

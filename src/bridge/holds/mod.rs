@@ -39,7 +39,7 @@ use super::{
     view,
 };
 use crate::{
-    hass::payload,
+    hass::{calendar, payload},
     model::{
         Action, Answer, Calendar, CalendarId, Call, CallId, DoorId, DoorMode, Exception, ExceptionId, Fault,
         Inventory, Lane, Message, Now, Reply, ScenarioId, Target, Trace,
@@ -116,7 +116,7 @@ impl Holds {
 
     /// Whether a calendar is the gateway's own.
     pub(super) fn owns(&self, calendar: &Calendar) -> bool {
-        calendar.name.as_deref().is_some_and(|name| name.starts_with(&task::prefix(&self.owner)))
+        calendar.name.as_deref().is_some_and(|name| name.starts_with(&calendar::own_prefix(&self.owner)))
     }
 
     /// What a later run must know.
@@ -158,7 +158,7 @@ impl Holds {
 
     /// Works out when which door is held how.
     fn work_out(&mut self, doors: &Doors) {
-        let prefix = task::prefix(&self.owner);
+        let prefix = calendar::own_prefix(&self.owner);
         let mut ours: BTreeMap<DoorId, Vec<&Calendar>> = BTreeMap::new();
         for calendar in self.calendars.iter() {
             let id = calendar.name.as_deref().and_then(|name| name.strip_prefix(&prefix));

@@ -23,7 +23,7 @@ use crate::{
         report::{Origin, Report},
         view,
     },
-    hass::payload::HoldOrder,
+    hass::{calendar, payload::HoldOrder},
     model::{
         Action, Calendar, CalendarId, CallId, DoorId, DoorMode, Edit, Exception, Fault, Lane, Now, Outcome,
         Reason, RecordNumber, Target,
@@ -88,12 +88,7 @@ pub(in crate::bridge) struct Sight<'a> {
 
 /// What our calendar of a door is called, and no other.
 pub(super) fn name(owner: &str, door: &DoorId) -> String {
-    format!("{}{door}", prefix(owner))
-}
-
-/// What the names of all calendars of the gateway begin with.
-pub(super) fn prefix(owner: &str) -> String {
-    format!("verkada2mqtt {owner} ")
+    format!("{}{door}", calendar::own_prefix(owner))
 }
 
 impl Sight<'_> {
@@ -118,7 +113,7 @@ impl Sight<'_> {
         let Some(calendar) = self.calendars.get(id) else {
             return failed(Reason::NotFound, "the vendor lists the calendar no more");
         };
-        if calendar.name.as_deref().is_some_and(|name| name.starts_with(&prefix(self.owner))) {
+        if calendar.name.as_deref().is_some_and(|name| name.starts_with(&calendar::own_prefix(self.owner))) {
             let text = "the gateway keeps this calendar for holds".to_owned();
             return Err(Verdict(Outcome::Refused, Some(Reason::NotAllowed), text));
         }
@@ -250,7 +245,13 @@ impl Task {
             }
             (Goal::NotUnlocked, _) => format!("no hold of the gateway keeps the door unlocked{nothing}"),
             (Goal::Tidy, _) => "holds that are over were removed from the calendar of the door".to_owned(),
-            (Goal::Edit(edit), _) => format!("{}{nothing}", shown(edit, target, sight.calendars)),
+            (Goal::Edit(edit), _) => {
+                let calendar = match target {
+                    Target::Calendar(id) => sight.calendars.get(id),
+                    Target::Door(_) | Target::Scenario(_) => None,
+                };
+                format!("{}{nothing}", calendar::done(edit, calendar))
+            }
         };
         let mut effects = Vec::new();
         if self.unproven
@@ -271,26 +272,6 @@ impl Task {
             return self.end(target, Verdict(Outcome::Unknown, Some(reason), text), now);
         }
         vec![Effect::Report(bar.end(origin, now))]
-    }
-}
-
-/// In words what an edit came to: with the id of the exception, which its sender may not know yet.
-fn shown(edit: &Edit, target: &Target, calendars: &Calendars) -> String {
-    let known = match (edit, target) {
-        (Edit::Create(wanted), Target::Calendar(id)) => {
-            let mut exceptions = calendars.get(id).into_iter().flat_map(|calendar| &calendar.exceptions);
-            exceptions
-                .find(|exception| exception.says_the_same_as(wanted))
-                .and_then(|exception| exception.id.as_ref())
-        }
-        (Edit::Change(id, _) | Edit::Delete(id), _) => Some(id),
-        (Edit::Create(_), _) => None,
-    };
-    let known = known.map_or("the exception", |id| id.as_str());
-    match edit {
-        Edit::Create(_) => format!("the calendar has the exception; its id is {known}"),
-        Edit::Change(..) => format!("exception {known} of the calendar says what was asked for"),
-        Edit::Delete(_) => format!("the calendar has no exception {known} any more"),
     }
 }
 
@@ -328,10 +309,8 @@ impl Tasks {
     /// What the exception that is being written is to say.
     pub(in crate::bridge) fn wanted(&self, target: &Target) -> Option<&Exception> {
         match &self.open.get(target)?.goal {
-            Goal::Edit(Edit::Create(exception) | Edit::Change(_, exception)) => Some(exception),
-            Goal::Edit(Edit::Delete(_)) | Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => {
-                None
-            }
+            Goal::Edit(edit) => edit.wanted(),
+            Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => None,
         }
     }
 
