@@ -65,6 +65,9 @@ pub(super) struct HoldMemory {
     pub(super) ends: BTreeMap<DoorId, Timestamp>,
     /// How many minutes a hold of a door lasts that does not say it.
     pub(super) minutes: BTreeMap<DoorId, u32>,
+    /// When a hold was written that began then: what happened before, in the same minute, says nothing of it.
+    #[serde(default)]
+    pub(super) begun: BTreeMap<DoorId, Timestamp>,
 }
 
 /// All that is known of holds.
@@ -76,8 +79,6 @@ pub(super) struct Holds {
     calendars: Calendars,
     memory: HoldMemory,
     memory_changed: bool,
-    /// When a hold of this run was written: what happened before says nothing of it.
-    begun: BTreeMap<DoorId, Timestamp>,
     /// What our calendars say, by door.
     periods: BTreeMap<DoorId, Vec<Period>>,
     /// What is shown of doors that have any.
@@ -98,7 +99,6 @@ impl Holds {
             calendars: Calendars::default(),
             memory,
             memory_changed: false,
-            begun: BTreeMap::new(),
             periods: BTreeMap::new(),
             in_force: BTreeMap::new(),
             fresh: false,
@@ -182,7 +182,7 @@ impl Holds {
     fn look(&mut self, now: Timestamp) -> BTreeSet<DoorId> {
         let current = self.periods.iter().filter_map(|(door, periods)| {
             let period = periods.iter().find(|period| period.from <= now && now < period.until)?;
-            let begun = self.begun.get(door).filter(|at| period.from < **at && **at <= now);
+            let begun = self.memory.begun.get(door).filter(|at| period.from < **at && **at <= now);
             Some((door.clone(), Period { from: begun.copied().unwrap_or(period.from), ..*period }))
         });
         let current: BTreeMap<DoorId, Period> = current.collect();
@@ -243,7 +243,8 @@ impl Holds {
     /// The door is gone, or may not be held any more. Says whether a hold of it was shown.
     pub(super) fn forget(&mut self, door: &DoorId) -> bool {
         let (shown, ends) = (self.memory.shown.remove(door), self.memory.ends.remove(door));
-        self.memory_changed |= shown || ends.is_some();
+        let begun = self.memory.begun.remove(door);
+        self.memory_changed |= shown || ends.is_some() || begun.is_some();
         shown
     }
 
@@ -384,7 +385,8 @@ impl Bridge {
                 if let Target::Door(door) = target
                     && !self.holds.in_force.contains_key(door)
                 {
-                    self.holds.begun.insert(door.clone(), now.utc);
+                    self.holds.memory.begun.insert(door.clone(), now.utc);
+                    self.holds.memory_changed = true;
                 }
                 Ok(())
             }
