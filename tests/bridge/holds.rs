@@ -224,6 +224,22 @@ fn a_hold_of_unknown_fate_is_looked_for_and_never_written_again() {
     }
 }
 
+#[test]
+fn what_happened_in_the_minute_before_a_hold_says_nothing_of_it_in_a_later_run_either() {
+    let mut bench = ready();
+    bench.run(secs(20));
+    bench.events.push(event("e-1", EventKind::Locked, "d-1", bench.now.utc));
+    bench.run(secs(10));
+    hold(&mut bench, r#"{"mode":"unlocked","for":30}"#);
+    bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
+    bench.take_log();
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+    bench.restart(holding(), secs(5));
+    bench.join();
+    bench.take_log();
+    assert_eq!(state(&bench), ("UNLOCKED".to_owned(), "unlocked".to_owned()));
+}
+
 fn content(modes: &[&str]) -> verkada2mqtt::model::CalendarContent {
     let one = |word: &&str| Exception {
         id: None,

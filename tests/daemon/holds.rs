@@ -1,5 +1,7 @@
 //! Holds, from the message to the calendar at the vendor and back.
 
+use std::fs;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use verkada2mqtt::{
@@ -84,6 +86,12 @@ async fn a_gateway_that_is_killed_leaves_no_door_open_and_knows_the_hold_again()
     let begun = clock::now().utc;
     let until = begun + SignedDuration::from_mins(30);
     let door = held(&rig, &client, until).await;
+    // To the minute the vendor keeps the end, to the second this file.
+    let memory = rig.config.path().with_file_name("state").join("memory.json");
+    eventually("the end of the hold is remembered", async || {
+        fs::read_to_string(&memory).ok().filter(|text| text.contains(&until.to_string()))
+    })
+    .await;
     gateway.signal("KILL");
     gateway.end_within(LIMIT).await;
     let id = rig.door("Workshop");
@@ -94,6 +102,8 @@ async fn a_gateway_that_is_killed_leaves_no_door_open_and_knows_the_hold_again()
 
     let again = rig.run();
     ready(&again).await;
+    // It may have been published before this client listens.
+    rig.holds(&format!("verkada/door/{door}/state"), "UNLOCKED").await;
     let client = rig.client().await;
     rig.holds(&format!("verkada/door/{door}/state"), "UNLOCKED").await;
     let hold: serde_json::Value =
