@@ -67,9 +67,6 @@ pub(super) struct HoldMemory {
     pub(super) ends: BTreeMap<DoorId, Timestamp>,
     /// How many minutes a hold of a door lasts that does not say it.
     pub(super) minutes: BTreeMap<DoorId, u32>,
-    /// When a hold was written that began then: what happened before, in the same minute, says nothing of it.
-    #[serde(default)]
-    pub(super) begun: BTreeMap<DoorId, Timestamp>,
 }
 
 /// All that is known of holds.
