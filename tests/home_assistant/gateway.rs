@@ -136,6 +136,7 @@ impl Setup<'_> {
             "home_assistant": {"discovery": self.discovery},
             "poll": {"doors": "30s", "scenarios": "1s", "events": "1s"},
             "doors": {"settings": {self.door: {"assume_locked": true, "hold": true}}},
+            "calendars": {"show": true},
             "http": {"listen": format!("127.0.0.1:{}", free_port())},
             "state_dir": folder.join("state"),
         })

@@ -14,6 +14,8 @@ struct Entities {
     until: String,
     end: String,
     lock: String,
+    /// What the calendars say of the door.
+    exception: String,
 }
 
 pub(crate) fn check(place: &Place, building: &Building) {
@@ -58,6 +60,7 @@ impl Entities {
             until: find("hold_until"),
             end: find("end_hold"),
             lock: find("lock"),
+            exception: find("exception"),
         }
     }
 
@@ -69,6 +72,7 @@ impl Entities {
         assistant.call("select.select_option", &json!({"entity_id": self.mode, "option": "Unlocked"}));
         shows(assistant, &self.lock, "unlocked");
         shows(assistant, &self.mode, "Unlocked");
+        shows(assistant, &self.exception, "unlocked");
         let until = assistant.states().get(&self.until).cloned().unwrap_or_default();
         let until: Timestamp = until.parse().unwrap_or_else(|_| panic!("{until:?} is no time"));
         let lasts = until.duration_since(asked);
@@ -80,6 +84,7 @@ impl Entities {
     fn is_over(&self, assistant: &mut Assistant) {
         shows(assistant, &self.lock, "locked");
         shows(assistant, &self.mode, "Schedule");
+        shows(assistant, &self.exception, "schedule");
         shows(assistant, &self.until, "unknown");
     }
 }
