@@ -433,7 +433,13 @@ fn a_hold_that_waits_or_is_under_way_gives_way_to_a_lockdown() {
     // It is under way: what may have come of it is taken back.
     let mut bench = ready();
     hold(&mut bench, "UNLOCKED");
+    assert_eq!(bench.open[0].opening, Some(bench.bridge.turn()));
     bench.command("scenario/s-1", "ON");
+    let opening = bench.open[0].opening;
+    assert!(
+        opening.is_some_and(|turn| turn != bench.bridge.turn()),
+        "the adapter will not write it any more"
+    );
     let log = bench.take_log();
     assert!(log.contains(&"!door/d-1/result hold unknown superseded".to_owned()), "{log:?}");
     bench.carry_out("create [verkada2mqtt verkada d-1]: unlocked 2026-11-25 13:00-13:31");
