@@ -102,6 +102,8 @@ pub(in crate::bridge) fn goal_of(
         )),
         Unfit::ClockChange { .. } => Refusal::refused(Reason::Unsupported, unfit.to_string()),
     })?;
+    // Only an unlocked hold is ended to the second.
+    let until = if mode == DoorMode::Unlocked { until } else { next_minute(until) };
     Ok(Goal::Keep(Want { mode, stretches, until }))
 }
 
@@ -201,5 +203,8 @@ mod tests {
         let Ok(Goal::Keep(want)) = goal(minutes(5), &next) else { panic!("a hold") };
         assert_eq!(want.stretches[0].start, jiff::civil::time(10, 1, 0, 0));
         assert_eq!(want.until, at("2026-11-25T10:05:20Z"));
+        let asked = hold(Some(DoorMode::Credential), Some(minutes(5)));
+        let Ok(Goal::Keep(want)) = goal_of(&asked, Action::Hold, &next, now) else { panic!("a hold") };
+        assert_eq!(want.until, at("2026-11-25T10:06:00Z"), "what the vendor keeps is told");
     }
 }
