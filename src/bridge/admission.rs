@@ -35,6 +35,14 @@ const IN_ALL: usize = 20;
 /// The interval in which opening commands are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Whether an id was made by the gateway, in whichever run, for a command that brought none.
+pub(super) fn is_assigned(id: &str) -> bool {
+    let all = |text: &str, is: fn(&u8) -> bool| !text.is_empty() && text.bytes().all(|byte| is(&byte));
+    id.split_once('-').is_some_and(|(run, number)| {
+        run.len() == 8 && all(run, u8::is_ascii_hexdigit) && all(number, u8::is_ascii_digit)
+    })
+}
+
 /// A command that was seen before under the same id.
 #[derive(Debug, Clone)]
 struct Known {

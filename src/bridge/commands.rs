@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    admission::is_assigned,
     gate::Refusal,
     report::{Origin, Report},
 };
@@ -235,7 +236,7 @@ pub(super) struct Commands {
     /// When a door was last unlocked, and for whom.
     last_unlock: BTreeMap<DoorId, (Instant, Option<User>)>,
     scenarios: BTreeMap<ScenarioId, ScenarioTask>,
-    /// When a lockdown was last taken on, for each scenario.
+    /// When a lockdown that brought no id was last taken on, for each scenario.
     activated: BTreeMap<ScenarioId, Instant>,
     /// Calls whose task was replaced: until their reply, no read proves what they will have done.
     orphans: BTreeMap<ScenarioId, BTreeSet<CallId>>,
@@ -335,7 +336,9 @@ impl Commands {
             )));
         }
         if action == Action::Activate {
-            self.activated.insert(scenario.clone(), now.mono);
+            if origin.id.as_deref().is_none_or(is_assigned) {
+                self.activated.insert(scenario.clone(), now.mono);
+            }
             effects.extend(self.bar_opening(Bar::Activated, now));
         }
         effects.push(Effect::Report(Report::accepted(
@@ -388,13 +391,13 @@ impl Commands {
         vec![Effect::ReadScenarios(now.mono)]
     }
 
-    /// A lockdown was taken on then, by an earlier run.
+    /// A lockdown that brought no id was taken on then, by an earlier run.
     pub(super) fn recall_activate(&mut self, scenario: &ScenarioId, at: Instant) {
         let known = self.activated.entry(scenario.clone()).or_insert(at);
         *known = at.max(*known);
     }
 
-    /// When a lockdown of the scenario was last taken on.
+    /// When a lockdown of the scenario that brought no id was last taken on.
     pub(super) fn activated_at(&self, scenario: &ScenarioId) -> Option<Instant> {
         self.activated.get(scenario).copied()
     }

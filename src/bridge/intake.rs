@@ -120,8 +120,8 @@ impl Bridge {
         self.command((target, Kind::Scenario), message, Line::Securing, now);
     }
 
-    /// Whether a lockdown of the scenario was taken on right before the broker was last heard: what it then delivers again is
-    /// that one, which a crash kept from being acknowledged.
+    /// Whether a lockdown of the scenario without an id was taken on right before the broker was last heard: what it then
+    /// delivers again is that one, which a crash kept from being acknowledged.
     fn was_activated(&self, target: &Target, heard_at: Option<Instant>) -> bool {
         let (Target::Scenario(id), Some(heard_at)) = (target, heard_at) else { return false };
         let at = self.commands.activated_at(id);

@@ -252,6 +252,21 @@ fn what_the_broker_delivers_again_after_a_crash_is_not_taken_on_again() {
     // One that was not taken on before is.
     feed(&mut bench, r#"{"action":"ON","id":"new"}"#, true, again);
     assert_eq!(sent(&mut bench), 1);
+    // Nor is a press without an id a copy of one that has an id.
+    let mut bench = Bench::settled();
+    bench.command("scenario/s-1", r#"{"action":"ON","id":"named"}"#);
+    active(&mut bench, true);
+    bench.answer("activate s-1", Ok(Answer::Taken));
+    bench.run(secs(1));
+    active(&mut bench, false);
+    bench.take_log();
+    bench.restart_with_journal(settings(Style::Device), secs(20));
+    bench.join();
+    bench.take_log();
+    let heard_at = bench.now.mono.checked_sub(secs(22));
+    resume(&mut bench, heard_at);
+    feed(&mut bench, "ON", true, again);
+    assert_eq!(sent(&mut bench), 1);
 }
 
 #[test]
