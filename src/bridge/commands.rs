@@ -337,7 +337,7 @@ impl Commands {
         }
         if action == Action::Activate {
             if origin.id.as_deref().is_none_or(is_assigned) {
-                self.activated.insert(scenario.clone(), now.mono);
+                self.note_nameless(&scenario, now.mono);
             }
             effects.extend(self.bar_opening(Bar::Activated, now));
         }
@@ -389,6 +389,11 @@ impl Commands {
         };
         self.scenarios.insert(scenario, task);
         vec![Effect::ReadScenarios(now.mono)]
+    }
+
+    /// A lockdown that brought no id is taken on, or merged with one under way.
+    pub(super) fn note_nameless(&mut self, scenario: &ScenarioId, now: Instant) {
+        self.activated.insert(scenario.clone(), now);
     }
 
     /// A lockdown that brought no id was taken on then, by an earlier run.

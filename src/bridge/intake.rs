@@ -408,7 +408,7 @@ impl Bridge {
     /// An equal command under way counts for this one too, and another change of the same calendar has to end first.
     fn judge_equal(
         &mut self,
-        origin: &Origin,
+        origin: &mut Origin,
         passed: &Passed,
         action: Action,
         now: Now,
@@ -425,6 +425,12 @@ impl Bridge {
             }
         };
         if let Some(merging) = merges {
+            if let (Action::Activate, None, Target::Scenario(scenario)) = (action, &origin.id, &origin.target)
+            {
+                // The broker may deliver it again, in this run or after a crash.
+                self.commands.note_nameless(scenario, now.mono);
+                origin.id = Some(self.new_id());
+            }
             let within = self.merge_rates.admit(&origin.target, now.mono);
             // A lockdown that is under way is never told to be refused; beyond the rate its id is not remembered, and a
             // repeat is merged again.
@@ -464,10 +470,15 @@ impl Bridge {
 
     /// Gives a command an id, if it has none, and remembers it.
     pub(super) fn enter(&mut self, origin: &mut Origin, intent: impl Into<Intent>, now: Now) {
-        self.assigned += 1;
         let matter = Matter::of(intent, origin);
-        let id = origin.id.get_or_insert_with(|| format!("{}-{}", self.run, self.assigned));
-        self.ids.remember(id, matter, now);
+        let own = self.new_id();
+        self.ids.remember(origin.id.get_or_insert(own), matter, now);
+    }
+
+    /// An id for a command that brought none.
+    fn new_id(&mut self) -> String {
+        self.assigned += 1;
+        format!("{}-{}", self.run, self.assigned)
     }
 }
 

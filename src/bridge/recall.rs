@@ -30,9 +30,7 @@ impl Bridge {
             self.ids.recall(command, now);
             if let (Action::Activate, Target::Scenario(scenario)) = (command.action, &command.target) {
                 let age = Duration::try_from(now.utc.duration_since(command.received_at)).unwrap_or_default();
-                if let Some(at) =
-                    now.mono.checked_sub(age).filter(|_| !is_merged(command) && is_assigned(&command.id))
-                {
+                if let Some(at) = now.mono.checked_sub(age).filter(|_| is_assigned(&command.id)) {
                     self.commands.recall_activate(scenario, at);
                 }
             }
