@@ -71,7 +71,7 @@ fn the_registry_stays_clean_in_home_assistant() {
 
 #[test]
 #[ignore = "needs a Home Assistant: see CONTRIBUTING.md"]
-fn a_door_is_held_from_home_assistant() {
+fn a_door_is_held_in_home_assistant() {
     with_building(holds::check);
 }
 
