@@ -3,29 +3,25 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write},
-    time::Duration,
 };
 
 use serde_json::json;
 
 use crate::{
-    app, clock,
+    app,
+    ask::{self, NOTHING, one_line, table},
     config::Config,
     hass::{
         access::{Pass, group_names},
         name,
     },
-    model::{AccessLevel, Answer, Call, CallId, Door, Fault, GroupId, Inventory, Request},
-    verkada::{self, Client, Permit},
+    model::{AccessLevel, Answer, Door, Fault, GroupId, Inventory, Request},
+    verkada::{self, Client},
 };
 
-/// How long a read may take before it is sent.
-const WAITS: Duration = Duration::from_secs(10);
 /// The heads of the columns.
 const HEADS: [&str; COLUMNS] = ["DOOR", "SITE", "LEVEL", "GROUPS", "WHEN", "TIME ZONE"];
 const COLUMNS: usize = 6;
-/// What stands for nothing.
-const NOTHING: &str = "-";
 
 /// Why nothing is listed.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +55,7 @@ pub struct Found {
 /// If the doors or their access levels cannot be read, or no door is meant.
 pub async fn ask(config: &Config, door: Option<&str>) -> Result<Found, Error> {
     let client = Client::new(app::client_settings(config))?;
-    let Answer::Doors(doors) = read(&client, 1, Request::ListDoors).await? else {
+    let Answer::Doors(doors) = ask::ask(&client, 1, Request::ListDoors).await? else {
         return Err(Error::Misfit("list doors"));
     };
     let mut notes = doors.skipped;
@@ -75,10 +71,10 @@ pub async fn ask(config: &Config, door: Option<&str>) -> Result<Found, Error> {
             return Err(Error::NoDoor(wanted.to_owned(), all));
         }
     }
-    let Answer::AccessLevels(levels) = read(&client, 2, Request::ListAccessLevels).await? else {
+    let Answer::AccessLevels(levels) = ask::ask(&client, 2, Request::ListAccessLevels).await? else {
         return Err(Error::Misfit("list access levels"));
     };
-    let groups = match read(&client, 3, Request::ListAccessGroups).await {
+    let groups = match ask::ask(&client, 3, Request::ListAccessGroups).await {
         Ok(Answer::AccessGroups(groups)) => {
             notes.extend(groups.skipped);
             group_names(&groups.items)
@@ -93,11 +89,6 @@ pub async fn ask(config: &Config, door: Option<&str>) -> Result<Found, Error> {
     let mut doors: Vec<_> = doors.into_iter().map(|door| with_passes(door, &levels, &groups)).collect();
     doors.sort_by_cached_key(|(door, _)| (door_name(door), site_name(door), door.id.clone()));
     Ok(Found { doors, notes: notes.into_iter().map(|note| one_line(&note)).collect() })
-}
-
-async fn read(client: &Client, id: u64, request: Request) -> Result<Answer, Fault> {
-    let call = Call { id: CallId(id), request, send_before: clock::now().mono + WAITS, opening: None };
-    client.call(&call, &Permit::always()).await.result
 }
 
 fn with_passes(
@@ -117,22 +108,8 @@ impl Found {
     /// # Errors
     /// If `out` cannot be written.
     pub fn table(&self, out: &mut impl Write) -> io::Result<()> {
-        let rows: Vec<[String; COLUMNS]> = self.doors.iter().flat_map(rows).collect();
-        let mut widths = HEADS.map(width);
-        for row in &rows {
-            for (widest, cell) in widths.iter_mut().zip(row) {
-                *widest = width(cell).max(*widest);
-            }
-        }
-        for row in [HEADS.map(str::to_owned)].iter().chain(&rows) {
-            let mut line = String::new();
-            for (cell, widest) in row.iter().zip(widths) {
-                line.push_str(cell);
-                line.extend(std::iter::repeat_n(' ', widest.saturating_sub(width(cell)) + 2));
-            }
-            writeln!(out, "{}", line.trim_end())?;
-        }
-        Ok(())
+        let heads = [HEADS.map(str::to_owned)].into_iter();
+        table(&heads.chain(self.doors.iter().flat_map(rows)).collect::<Vec<_>>(), out)
     }
 
     /// Writes an object a door.
@@ -181,13 +158,4 @@ fn door_name(door: &Door) -> String {
 
 fn site_name(door: &Door) -> Option<String> {
     door.site.as_ref()?.name.as_deref().and_then(name::shown)
-}
-
-/// A sentence that may quote the vendor, on one line.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn width(text: &str) -> usize {
-    text.chars().count()
 }

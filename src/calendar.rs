@@ -2,28 +2,21 @@
 //!
 //! A change is one request, and whatever becomes of it no second one follows.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::io::{self, Write};
 
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
-    app, clock,
+    app,
+    ask::{NOTHING, ask, one_line, table},
     config::{Config, DuringLockdown},
     hass::{self, name},
     model::{
-        Answer, Calendar, CalendarId, Call, CallId, DoorMode, Edit, Exception, ExceptionMode, Fault, Hours,
-        IdError, Request, ScenarioState, Trace,
+        Answer, Calendar, CalendarId, DoorMode, Edit, Exception, ExceptionMode, Fault, Hours, IdError,
+        Request, ScenarioState,
     },
-    verkada::{self, Client, Permit},
+    verkada::{self, Client},
 };
-
-/// How long a request may take before it is sent.
-const WAITS: Duration = Duration::from_secs(10);
-/// What stands for nothing.
-const NOTHING: &str = "-";
 
 /// Why nothing is listed, or nothing changed.
 #[derive(Debug, thiserror::Error)]
@@ -156,9 +149,8 @@ async fn list(client: &Client, config: &Config, call: u64) -> Result<Found, Erro
     let Answer::Calendars(list) = ask(client, call, Request::ListCalendars).await? else {
         return Err(Error::Misfit("list calendars"));
     };
-    let prefix = hass::calendar::own_prefix(&config.mqtt.base_topic);
     let told = |calendar: Calendar| Told {
-        own: calendar.name.as_deref().is_some_and(|name| name.starts_with(&prefix)),
+        own: hass::calendar::is_own(&calendar, &config.mqtt.base_topic),
         allowed: config.calendars.allow.contains(&calendar.id) && !config.commands.read_only,
         calendar,
     };
@@ -169,11 +161,6 @@ async fn list(client: &Client, config: &Config, call: u64) -> Result<Found, Erro
     let inner = calendars.iter().flat_map(|told| told.calendar.skipped.iter().cloned());
     let notes = list.skipped.into_iter().chain(inner).map(|note| one_line(&note)).collect();
     Ok(Found { calendars, one: false, done: None, notes })
-}
-
-async fn ask(client: &Client, id: u64, request: Request) -> Result<Answer, Fault> {
-    let call = Call { id: CallId(id), request, send_before: clock::now().mono + WAITS, opening: None };
-    client.call(&call, &Permit::always()).await.result
 }
 
 /// Whether the calendar may be changed so.
@@ -218,13 +205,8 @@ async fn refuse_under_lockdown(client: &Client, config: &Config, calendar: &Cale
 async fn write(client: &Client, config: &Config, id: &CalendarId, edit: &Edit) -> Result<Found, Error> {
     let sent = ask(client, 3, edit.request(id.clone())).await;
     let doubt = match sent {
-        Ok(Answer::Exception(written))
-            if edit.wanted().is_some_and(|wanted| !wanted.says_the_same_as(&written)) =>
-        {
-            let text = "the answer tells of another exception than the one that was asked for";
-            Some(Fault::Malformed(Trace::new(text)))
-        }
-        Ok(Answer::Exception(_) | Answer::Taken) => None,
+        Ok(Answer::Exception(written)) => edit.check_answer(&written).err(),
+        Ok(Answer::Taken) => None,
         Ok(_) => return Err(Error::Misfit("change an exception")),
         Err(fault) if fault.proves_not_done() => return Err(fault.into()),
         Err(fault @ (Fault::Unclear(_) | Fault::Malformed(_))) => Some(fault),
@@ -338,23 +320,4 @@ fn row(exception: &Exception) -> Vec<String> {
         mode.to_owned(),
         exception.recurrence.as_ref().map_or_else(nothing, |rule| one_line(&hass::calendar::rule(rule))),
     ]
-}
-
-fn table(rows: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
-    let width = |text: &String| text.chars().count();
-    for row in rows {
-        let mut line = String::new();
-        for (place, cell) in row.iter().enumerate() {
-            let widest = rows.iter().filter_map(|row| row.get(place)).map(width).max().unwrap_or_default();
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', widest.saturating_sub(width(cell)) + 2));
-        }
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
-}
-
-/// A sentence that may quote the vendor, on one line.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -7,19 +7,19 @@ use std::{
 };
 
 use crate::{
-    app, clock,
+    app,
+    ask::ask,
+    clock,
     config::Config,
-    model::{Answer, Call, CallId, LinkEvent, Request, ScenarioState},
+    model::{Answer, LinkEvent, Request, ScenarioState},
     mqtt,
-    verkada::{self, Client, Permit},
+    verkada::{self, Client},
 };
 
 /// How long the broker may take to let a heartbeat come back ...
 const BROKER_WAITS: Duration = Duration::from_secs(15);
 /// ... and how long once there was trouble: long enough for the other MQTT version and a second attempt.
 const TROUBLE_WAITS: Duration = Duration::from_secs(3);
-/// How long a read of the vendor may take before it is sent.
-const READ_WAITS: Duration = Duration::from_secs(10);
 
 /// Tries everything and writes a line for each step; says whether all went well.
 ///
@@ -59,7 +59,7 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
     if config.poll.access_levels.is_some() {
         requests.extend([Request::ListAccessLevels, Request::ListAccessGroups]);
     }
-    for (id, request) in (1..).map(CallId).zip(requests) {
+    for (id, request) in (1..).zip(requests) {
         let what = match request {
             Request::ListDoors => "doors",
             Request::ListScenarios => "scenarios",
@@ -78,9 +78,7 @@ async fn check_vendor(config: &Config, out: &mut impl Write) -> io::Result<bool>
             | Request::Drill
             | Request::Release { .. } => "access events",
         };
-        let send_before = clock::now().mono + READ_WAITS;
-        let call = Call { id, request, send_before, opening: None };
-        match client.call(&call, &Permit::always()).await.result {
+        match ask(&client, id, request).await {
             Ok(answer) => well &= describe(out, what, &answer)?,
             Err(fault) => well &= bad(out, what, &fault)?,
         }

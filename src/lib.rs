@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod app;
+mod ask;
 pub mod audit;
 pub mod bridge;
 pub mod calendar;

@@ -81,6 +81,11 @@ pub fn own_prefix(base_topic: &str) -> String {
     format!("verkada2mqtt {base_topic} ")
 }
 
+/// Whether a calendar is the gateway's own.
+pub fn is_own(calendar: &Calendar, base_topic: &str) -> bool {
+    calendar.name.as_deref().is_some_and(|name| name.starts_with(&own_prefix(base_topic)))
+}
+
 /// How an exception repeats, in the terms of RFC 5545.
 pub fn rule(rule: &Recurrence) -> String {
     let days: Vec<String> = rule.by_day.iter().map(ToString::to_string).collect();

@@ -7,7 +7,7 @@ use jiff::{
     civil::{Date, Time, time},
 };
 
-use super::{CalendarId, DoorId, ExceptionId, GroupId, Request};
+use super::{CalendarId, DoorId, ExceptionId, Fault, GroupId, Request, Trace};
 
 /// What a door is kept at: the vendor's `door_status` (`verkada-api.md` 9.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,6 +144,18 @@ impl Edit {
             Self::Create(wanted) | Self::Change(_, wanted) => Some(wanted),
             Self::Delete(_) => None,
         }
+    }
+
+    /// Whether the vendor's answer tells of what was asked for.
+    ///
+    /// # Errors
+    /// One that tells of another exception proves nothing.
+    pub fn check_answer(&self, written: &Exception) -> Result<(), Fault> {
+        if self.wanted().is_some_and(|wanted| !wanted.says_the_same_as(written)) {
+            let text = "the answer tells of another exception than the one that was asked for";
+            return Err(Fault::Malformed(Trace::new(text)));
+        }
+        Ok(())
     }
 
     /// The exception that must be there for it.

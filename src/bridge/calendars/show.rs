@@ -73,9 +73,7 @@ impl Exceptions {
 
     /// When [`Bridge::compare_exceptions`] has something to do.
     pub(in crate::bridge) fn next_change(&self, now: Now) -> Option<Instant> {
-        let left = Duration::try_from(self.changes_at?.duration_since(now.utc)).unwrap_or_default();
-        // A timer may not end early by our clock.
-        Some(now.mono + left + Duration::from_millis(1))
+        self.changes_at.map(|at| now.when(at))
     }
 }
 

@@ -116,7 +116,7 @@ impl Holds {
 
     /// Whether a calendar is the gateway's own.
     pub(super) fn owns(&self, calendar: &Calendar) -> bool {
-        calendar.name.as_deref().is_some_and(|name| name.starts_with(&calendar::own_prefix(&self.owner)))
+        calendar::is_own(calendar, &self.owner)
     }
 
     /// What a later run must know.
@@ -145,15 +145,11 @@ impl Holds {
 
     /// An answer tells an exception as it was written. One that is another than what was asked for proves nothing.
     fn take_exception(&mut self, target: &Target, exception: Exception) -> Result<(), Fault> {
-        let is_other = self.tasks.wanted(target).is_some_and(|wanted| !wanted.says_the_same_as(&exception));
+        let answered = self.tasks.edit(target).map_or(Ok(()), |edit| edit.check_answer(&exception));
         if let Target::Calendar(calendar) = target {
             self.calendars.put_exception(calendar, exception);
         }
-        if is_other {
-            let text = "the answer tells of another exception than the one that was asked for";
-            return Err(Fault::Malformed(Trace::new(text)));
-        }
-        Ok(())
+        answered
     }
 
     /// Works out when which door is held how.
@@ -292,9 +288,7 @@ impl Holds {
 
     /// When [`Bridge::compare_holds`] has something to do.
     pub(super) fn next_change(&self, now: Now) -> Option<Instant> {
-        let left = Duration::try_from(self.changes_at?.duration_since(now.utc)).unwrap_or_default();
-        // A timer may not end early by our clock.
-        Some(now.mono + left + Duration::from_millis(1))
+        self.changes_at.map(|at| now.when(at))
     }
 }
 

@@ -25,8 +25,8 @@ use crate::{
     },
     hass::{calendar, payload::HoldOrder},
     model::{
-        Action, Calendar, CalendarId, CallId, DoorId, DoorMode, Edit, Exception, Fault, Lane, Now, Outcome,
-        Reason, RecordNumber, Target,
+        Action, Calendar, CalendarId, CallId, DoorId, DoorMode, Edit, Fault, Lane, Now, Outcome, Reason,
+        RecordNumber, Target,
     },
     rng::Rng,
 };
@@ -113,7 +113,7 @@ impl Sight<'_> {
         let Some(calendar) = self.calendars.get(id) else {
             return failed(Reason::NotFound, "the vendor lists the calendar no more");
         };
-        if calendar.name.as_deref().is_some_and(|name| name.starts_with(&calendar::own_prefix(self.owner))) {
+        if calendar::is_own(calendar, self.owner) {
             let text = "the gateway keeps this calendar for holds".to_owned();
             return Err(Verdict(Outcome::Refused, Some(Reason::NotAllowed), text));
         }
@@ -306,10 +306,10 @@ impl Tasks {
         self.open.contains_key(target)
     }
 
-    /// What the exception that is being written is to say.
-    pub(in crate::bridge) fn wanted(&self, target: &Target) -> Option<&Exception> {
+    /// How an exception of the calendar is being changed.
+    pub(in crate::bridge) fn edit(&self, target: &Target) -> Option<&Edit> {
         match &self.open.get(target)?.goal {
-            Goal::Edit(edit) => edit.wanted(),
+            Goal::Edit(edit) => Some(edit),
             Goal::Keep(_) | Goal::Schedule | Goal::NotUnlocked | Goal::Tidy => None,
         }
     }
@@ -667,7 +667,7 @@ impl Tasks {
     }
 
     fn pause(&mut self, attempts: u32, fault: &Fault) -> Duration {
-        if matches!(fault, Fault::RateLimited { .. }) || attempts == 0 {
+        if matches!(fault, Fault::RateLimited { .. }) {
             return Duration::ZERO;
         }
         let ceiling = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(4)).min(MAX_PAUSE);
