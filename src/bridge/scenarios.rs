@@ -170,7 +170,7 @@ impl Scenarios {
             let Some(newest) = record.activated else { continue };
             for door in &record.scenario.doors_to_lock {
                 let known = covered.entry(door.clone()).or_insert(Coverage { newest, by: BTreeSet::new() });
-                if known.newest.by < newest.by {
+                if (known.newest.by, known.newest.after) < (newest.by, newest.after) {
                     known.newest = newest;
                 }
                 known.by.insert(id.clone());

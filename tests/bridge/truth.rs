@@ -537,3 +537,21 @@ fn the_attributes_of_a_scenario_fit_into_home_assistants_recorder() {
     assert!(told.to_string().len() < 16 * 1024, "{}", told.to_string().len());
     bench.take_log();
 }
+
+#[test]
+fn of_two_scenarios_that_are_seen_active_at_once_the_one_that_was_seen_inactive_says_more() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
+        bench.scenarios.push(scenario("s-2", &["d-1"]));
+        // Nobody knows whether it is active all the time.
+        bench.scenarios[0].state = ScenarioState::Unknown(Some("PAUSED".to_owned()));
+        bench.events.push(event("e-1", EventKind::Unlocked, "d-1", bench.now.utc));
+    });
+    assert_eq!(bench.held("door/d-1/state").as_deref(), Some("UNLOCKED"));
+    bench.run(secs(10));
+    for scenario in &mut bench.scenarios {
+        scenario.state = ScenarioState::Active;
+    }
+    bench.run(secs(6));
+    bench.take_log();
+    assert_eq!(bench.held("door/d-1/state").as_deref(), Some("LOCKED"), "it was unlocked before s-2 began");
+}
