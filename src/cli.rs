@@ -249,7 +249,7 @@ impl From<io::Error> for Failure {
 fn run(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure> {
     let path = config::find(file.config.as_deref(), environment)?;
     let config = config::load(&path, environment)?;
-    let log = logging::start(config.log);
+    let log = logging::start(config.log)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
@@ -313,7 +313,7 @@ async fn serve(
 }
 
 fn run_demo(demo: &Demo) -> Result<ExitCode, Failure> {
-    let log = logging::start(config::Log { level: config::Level::Info, format: config::Format::Text });
+    let log = logging::start(config::Log { level: config::Level::Info, format: config::Format::Text })?;
     let settings = demo::Settings { port: demo.port, size: size(demo.doors, demo.scenarios) };
     let mut signals = signals::listen()?;
     block_on(async move {
@@ -338,7 +338,7 @@ fn run_check(check: &Check, environment: &Environment) -> Result<ExitCode, Failu
 }
 
 fn run_simulator(simulate: Simulate) -> Result<ExitCode, Failure> {
-    logging::start(config::Log { level: config::Level::Info, format: config::Format::Text });
+    let _log = logging::start(config::Log { level: config::Level::Info, format: config::Format::Text })?;
     let switches = match &simulate.switches {
         Some(json) => {
             serde_json::from_str(json).map_err(|error| Failure::new(&format!("--switches: {error}")))?

@@ -66,7 +66,12 @@ impl Process {
         line(self.out.clone(), 0, text).await
     }
 
-    /// Sends a signal: `TERM`, `INT`, `HUP`, `KILL`.
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal: `TERM`, `INT`, `HUP`, `KILL`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
         let script = format!("kill -s {name} {}", self.child.id());
         assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success(), "{script}");
