@@ -59,7 +59,7 @@ fn needs<'a>(entity: &'a Entity, topics: &Topics) -> (&'a str, Map<String, Value
     let platform = entity.platform.as_str();
     let nowhere = topics.bridge("retired");
     let (topic, further) = match platform {
-        "lock" | "switch" | "button" => ("command_topic", None),
+        "lock" | "switch" | "button" | "number" => ("command_topic", None),
         "select" => ("command_topic", Some(("options", json!([])))),
         "alarm_control_panel" => ("command_topic", Some(("state_topic", json!(nowhere)))),
         "event" => ("state_topic", Some(("event_types", json!(["none"])))),

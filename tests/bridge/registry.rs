@@ -100,6 +100,14 @@ impl Assistant {
             }
             return;
         };
+        let platform = component["platform"].as_str().unwrap_or_default();
+        for key in required(platform) {
+            if component[key].is_null() {
+                // It does not take such an entity up, and cannot forget it later.
+                self.complaints.push(format!("required key not provided: {key} of {id}"));
+                return;
+            }
+        }
         if self.live.iter().any(|(other, known)| known == id && *other != place) {
             self.complaints.push(format!("{id} of {place:?} is known from elsewhere"));
             return;
@@ -123,6 +131,18 @@ impl Assistant {
     }
 }
 
+/// What it requires of every entity of a platform.
+fn required(platform: &str) -> &'static [&'static str] {
+    match platform {
+        "lock" | "switch" | "button" | "number" => &["command_topic"],
+        "select" => &["command_topic", "options"],
+        "alarm_control_panel" => &["command_topic", "state_topic"],
+        "event" => &["state_topic", "event_types"],
+        "sensor" | "binary_sensor" => &["state_topic"],
+        other => panic!("the model does not know what Home Assistant requires of {other}"),
+    }
+}
+
 /// The courses of events that are played: some that went wrong once, and a few more.
 const SEEDS: [u64; 25] =
     [13, 15, 33, 38, 50, 66, 90, 142, 1_295, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 17];
@@ -141,7 +161,8 @@ struct Play {
 
 impl Play {
     fn new(seed: u64) -> Self {
-        let settings = settings(Style::Device);
+        let mut settings = settings(Style::Device);
+        settings.commands.hold = seed % 2 == 1;
         let bench = Bench::new(settings.clone());
         let begin = bench.now.mono;
         Self {
