@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read, Write},
-    mem,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::{self, PathBuf},
     process::ExitCode,
@@ -285,20 +284,10 @@ async fn serve(
     loop {
         match Box::pin(app::run(&config, &log, state, &mut signals, &reload)).await {
             Ok(End::Stopped) => return Ok(ExitCode::SUCCESS),
-            Ok(End::Reload(next)) => {
+            Ok(End::Reload { before: ran, next }) => {
                 log.set(next.log.level);
-                for (key, changed) in [
-                    ("state_dir", next.state_dir != config.state_dir),
-                    ("log.format", next.log.format != config.log.format),
-                ] {
-                    if changed {
-                        tracing::warn!(key, "a change of this key takes effect at the next start");
-                    }
-                }
-                for warning in &next.warnings {
-                    tracing::warn!("{warning}");
-                }
-                before = Some(mem::replace(&mut config, *next));
+                before = Some(*ran);
+                config = *next;
             }
             Err(error @ app::Error::Task(_)) => return Err(Failure::new(&error)),
             Err(error @ (app::Error::Listen { .. } | app::Error::Client(_) | app::Error::Link(_))) => {

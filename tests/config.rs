@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::Duration,
@@ -12,9 +12,9 @@ use std::{
 
 use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use verkada2mqtt::{
-    config::{self, Config, Environment, Place, Report},
+    config::{self, Config, Cost, Environment, Place, Report},
     model::{DoorId, ProtocolChoice},
 };
 
@@ -416,6 +416,176 @@ fn example_schema_and_loader_know_the_same_keys() {
     let report = parse(&example_with_all_keys()).unwrap_err();
     let unknown: Vec<_> = report.faults().iter().filter(|fault| fault.problem.contains("unknown")).collect();
     assert!(unknown.is_empty(), "{report}");
+}
+
+/// The base of [`COSTS`], in which every key can be changed alone.
+fn whole(folder: &Path) -> Value {
+    let file = |name: &str| folder.join(name).display().to_string();
+    json!({
+        "verkada": { "region": "us", "api_key": "k", "ca_file": file("one.pem") },
+        "mqtt": {
+            "url": "mqtts://broker", "username": "u", "password": "p",
+            "tls": { "ca_file": file("one.pem"), "cert_file": file("one.pem"), "key_file": file("one.key") },
+        },
+        "commands": { "code": "1234", "code_for": ["unlock"] },
+        "doors": { "settings": { "a": {} } },
+        "webhook": { "secret": "s", "previous_secret": "t" },
+    })
+}
+
+/// What an owner edits, and the keys and costs that it is told by.
+type Edit = (&'static [(&'static str, &'static str)], &'static [(&'static str, Cost)]);
+
+#[rustfmt::skip]
+const COSTS: &[Edit] = &[
+    (&[("/verkada/region", r#""eu""#)], &[("verkada.region", Cost::Restart)]),
+    (&[("/verkada/region", "null"), ("/verkada/base_url", r#""http://127.0.0.1:1""#)], &[("verkada.base_url", Cost::Restart)]),
+    (&[("/verkada/api_key", r#""other""#)], &[("verkada.api_key", Cost::Session)]),
+    (&[("/verkada/api_key_expires", r#""2030-01-01""#)], &[("verkada.api_key_expires", Cost::Nothing)]),
+    (&[("/verkada/ca_file", r#""two.pem""#)], &[("verkada.ca_file", Cost::Session)]),
+    (&[("/verkada/release_path", r#""deactivate""#)], &[("verkada.release_path", Cost::Session)]),
+    (&[("/mqtt/url", r#""mqtts://other""#)], &[("mqtt.url", Cost::Restart)]),
+    (&[("/mqtt/url", r#""mqtts://broker:9000""#)], &[("mqtt.url", Cost::Restart)]),
+    (&[("/mqtt/protocol", r#""5""#)], &[("mqtt.protocol", Cost::Restart)]),
+    (&[("/mqtt/client_id", r#""other""#)], &[("mqtt.client_id", Cost::Restart)]),
+    (&[("/mqtt/username", r#""other""#)], &[("mqtt.username", Cost::NextConnection)]),
+    (&[("/mqtt/password", r#""other""#)], &[("mqtt.password", Cost::NextConnection)]),
+    (&[("/mqtt/tls/ca_file", r#""two.pem""#)], &[("mqtt.tls.ca_file", Cost::NextConnection)]),
+    (
+        &[("/mqtt/tls/cert_file", r#""two.pem""#), ("/mqtt/tls/key_file", r#""two.key""#)],
+        &[("mqtt.tls.cert_file", Cost::NextConnection), ("mqtt.tls.key_file", Cost::NextConnection)],
+    ),
+    (&[("/mqtt/base_topic", r#""other""#)], &[("mqtt.base_topic", Cost::Restart)]),
+    (&[("/mqtt/keep_alive", r#""20s""#)], &[("mqtt.keep_alive", Cost::Restart)]),
+    (&[("/home_assistant/discovery", r#""off""#)], &[("home_assistant.discovery", Cost::Restart)]),
+    (&[("/home_assistant/discovery_prefix", r#""ha""#)], &[("home_assistant.discovery_prefix", Cost::Restart)]),
+    (&[("/home_assistant/birth_topic", r#""ha""#)], &[("home_assistant.birth_topic", Cost::Restart)]),
+    (&[("/home_assistant/birth_payload", r#""here""#)], &[("home_assistant.birth_payload", Cost::Nothing)]),
+    (&[("/home_assistant/stamp_commands", "false")], &[("home_assistant.stamp_commands", Cost::Nothing)]),
+    (&[("/poll/doors", r#""1m""#)], &[("poll.doors", Cost::Nothing)]),
+    (&[("/poll/scenarios", r#""1m""#)], &[("poll.scenarios", Cost::Nothing)]),
+    (&[("/poll/events", r#""1m""#)], &[("poll.events", Cost::Nothing)]),
+    (&[("/poll/calendars", r#""2m""#)], &[("poll.calendars", Cost::Nothing)]),
+    (&[("/poll/access_levels", r#""2h""#)], &[("poll.access_levels", Cost::Restart)]),
+    (&[("/commands/read_only", "true")], &[("commands.read_only", Cost::Restart)]),
+    (&[("/commands/unlock", "false")], &[("commands.unlock", Cost::Nothing)]),
+    (&[("/commands/activate", "false")], &[("commands.activate", Cost::Nothing)]),
+    (&[("/commands/release", "false")], &[("commands.release", Cost::Nothing)]),
+    (&[("/commands/hold", "true")], &[("commands.hold", Cost::Restart)]),
+    (&[("/commands/max_age", r#""5s""#)], &[("commands.max_age", Cost::Nothing)]),
+    (&[("/commands/during_lockdown", r#""code""#)], &[("commands.during_lockdown", Cost::Nothing)]),
+    (&[("/commands/code", r#""4321""#)], &[("commands.code", Cost::Nothing)]),
+    (
+        &[("/commands/code", "null"), ("/commands/totp_secret", r#""JBSWY3DPEHPK3PXPJBSWY3DP""#)],
+        &[("commands.code", Cost::Nothing), ("commands.totp_secret", Cost::Nothing)],
+    ),
+    (&[("/commands/code_for", r#"["unlock", "release"]"#)], &[("commands.code_for", Cost::Nothing)]),
+    (&[("/commands/unlock_as", r#""allowed""#)], &[("commands.unlock_as", Cost::Nothing)]),
+    (&[("/commands/users", r#"{"desk": {"user_id": "u-1"}}"#)], &[("commands.users", Cost::Nothing)]),
+    (&[("/commands/restart", "true")], &[("commands.restart", Cost::Nothing)]),
+    (&[("/holds/longest", r#""2h""#)], &[("holds.longest", Cost::Restart)]),
+    (&[("/holds/usual", r#""2m""#)], &[("holds.usual", Cost::Restart)]),
+    (&[("/holds/start", r#""next_minute""#)], &[("holds.start", Cost::Nothing)]),
+    (&[("/calendars/show", "true")], &[("calendars.show", Cost::Restart)]),
+    (&[("/calendars/allow", r#"["c"]"#)], &[("calendars.allow", Cost::Restart)]),
+    (&[("/doors/include", r#"["a"]"#)], &[("doors.include", Cost::Restart)]),
+    (&[("/doors/exclude", r#"["b"]"#)], &[("doors.exclude", Cost::Restart)]),
+    (&[("/doors/assume_locked", "true")], &[("doors.assume_locked", Cost::Restart)]),
+    (&[("/doors/ignore_dpi_relock", "false")], &[("doors.ignore_dpi_relock", Cost::Restart)]),
+    (&[("/doors/open_unproven_after", r#""1m""#)], &[("doors.open_unproven_after", Cost::Restart)]),
+    (&[("/doors/settings/a/name", r#""A""#)], &[("doors.settings.a.name", Cost::Nothing)]),
+    (&[("/doors/settings/a/unlock", "false")], &[("doors.settings.a.unlock", Cost::Nothing)]),
+    (&[("/doors/settings/a/hold", "true")], &[("doors.settings.a.hold", Cost::Restart)]),
+    (&[("/doors/settings/a/code", "false")], &[("doors.settings.a.code", Cost::Nothing)]),
+    (&[("/doors/settings/a/assume_locked", "true")], &[("doors.settings.a.assume_locked", Cost::Restart)]),
+    (&[("/doors/settings/a/ignore_dpi_relock", "false")], &[("doors.settings.a.ignore_dpi_relock", Cost::Restart)]),
+    (&[("/doors/settings/b", r#"{"name": "B"}"#)], &[("doors.settings.b.name", Cost::Nothing)]),
+    (&[("/scenarios/include", r#"["a"]"#)], &[("scenarios.include", Cost::Restart)]),
+    (&[("/scenarios/exclude", r#"["b"]"#)], &[("scenarios.exclude", Cost::Restart)]),
+    (&[("/events/privacy", r#""full""#)], &[("events.privacy", Cost::Restart)]),
+    (&[("/webhook/path", r#""/other""#)], &[("webhook.path", Cost::Restart)]),
+    (&[("/webhook/secret", r#""n""#)], &[("webhook.secret", Cost::Nothing)]),
+    (&[("/webhook/previous_secret", r#""n""#)], &[("webhook.previous_secret", Cost::Nothing)]),
+    (&[("/webhook", "{}")], &[("webhook.secret", Cost::Restart), ("webhook.previous_secret", Cost::Restart)]),
+    (&[("/webhook/organization_id", r#""o""#)], &[("webhook.organization_id", Cost::Restart)]),
+    (&[("/http/listen", r#""127.0.0.1:1""#)], &[("http.listen", Cost::Restart)]),
+    (&[("/state_dir", r#""/elsewhere""#)], &[("state_dir", Cost::NextStart)]),
+    (&[("/journal/keep", r#""9d""#)], &[("journal.keep", Cost::Restart)]),
+    (&[("/log/level", r#""trace""#)], &[("log.level", Cost::Nothing)]),
+    (&[("/log/format", r#""json""#)], &[("log.format", Cost::NextStart)]),
+];
+
+/// Sets a key by its path, or takes it out where the value is null, with the sections that it needs; paths of files are of this folder.
+fn set(config: &mut Value, path: &str, json: &str, folder: &Path) {
+    let (parent, last) = path.rsplit_once('/').unwrap();
+    if !parent.is_empty() && config.pointer(parent).is_none() {
+        set(config, parent, "{}", folder);
+    }
+    if json == "null" {
+        config.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(last);
+        return;
+    }
+    let mut value: Value = serde_json::from_str(json).unwrap();
+    if last.ends_with("_file") {
+        value = folder.join(value.as_str().unwrap()).display().to_string().into();
+    }
+    config.pointer_mut(parent).unwrap()[last] = value;
+}
+
+#[cfg(unix)]
+#[test]
+fn every_key_says_what_its_change_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        let own = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        secret_file(folder.path(), &format!("{name}.pem"), &own.cert.pem(), 0o644);
+        secret_file(folder.path(), &format!("{name}.key"), &own.signing_key.serialize_pem(), 0o600);
+    }
+    let load = |config: &Value| parse(&config.to_string()).unwrap_or_else(|report| panic!("{report}"));
+    let base = whole(folder.path());
+    let old = load(&base);
+    assert_eq!(config::changes(&old, &load(&base)), []);
+    let mut covered = BTreeSet::new();
+    for (edits, expected) in COSTS {
+        let mut edited = base.clone();
+        for (path, json) in *edits {
+            set(&mut edited, path, json, folder.path());
+        }
+        let there = load(&edited);
+        for (from, to) in [(&old, &there), (&there, &old)] {
+            let found = config::changes(from, to);
+            let found: Vec<_> = found.iter().map(|change| (change.key.as_str(), change.cost)).collect();
+            let back = found.first().is_some_and(|(key, _)| *key == "verkada.region") && edits.len() == 2;
+            assert!(back || found == *expected, "{edits:?}: {found:?}");
+        }
+        covered.extend(expected.iter().map(|(key, _)| key.replace(".a.", ".*.").replace(".b.", ".*.")));
+    }
+    let mut keys = BTreeSet::new();
+    schema_keys(&config::schema(), "", &mut keys);
+    let file_of_another = |key: &String| key.strip_suffix("_file").is_some_and(|key| covered.contains(key));
+    keys.retain(|key| !file_of_another(key) && !key.starts_with("commands.users."));
+    covered.remove("commands.users");
+    assert_eq!(keys, covered);
+}
+
+/// README lists each key by what its change costs, but for those that need a new start.
+#[test]
+fn the_readme_tells_what_a_change_of_each_key_costs() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let mut known: BTreeMap<String, Cost> = BTreeMap::new();
+    for (key, cost) in COSTS.iter().flat_map(|(_, expected)| *expected) {
+        let key = key.replace(".a.", ".<id>.").replace(".b.", ".<id>.");
+        known.entry(key).and_modify(|least| *least = (*cost).min(*least)).or_insert(*cost);
+    }
+    for cost in [Cost::Nothing, Cost::NextConnection, Cost::Session, Cost::NextStart] {
+        let row = format!(" | {} |", cost.words());
+        let row = readme.lines().find(|line| line.ends_with(&row)).unwrap_or_else(|| panic!("no row:{row}"));
+        let told: BTreeSet<&str> = row.split('`').skip(1).step_by(2).collect();
+        let keys: BTreeSet<&str> =
+            known.iter().filter(|(_, known)| **known == cost).map(|(key, _)| key.as_str()).collect();
+        assert_eq!(told, keys, "{cost:?}");
+    }
+    assert!(readme.contains(&format!("| all others | {} |", Cost::Restart.words())));
 }
 
 #[test]

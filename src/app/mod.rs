@@ -4,6 +4,7 @@ mod heard;
 pub mod http;
 mod lock;
 mod memory;
+mod reload;
 mod systemd;
 mod wiring;
 
@@ -100,7 +101,12 @@ pub enum End {
     /// A stop was asked for.
     Stopped,
     /// Another configuration is to be run.
-    Reload(Box<Config>),
+    Reload {
+        /// What ran until now.
+        before: Box<Config>,
+        /// What is to run.
+        next: Box<Config>,
+    },
 }
 
 /// Runs the gateway until a signal ends it. Starts and heals with broker and vendor down.
@@ -130,7 +136,7 @@ pub async fn run(
     let (status_sender, status) = watch::channel(bridge.status(now));
     let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
     let heard = heard::Heard::new(state.directory());
-    let securing = format!("{}-securing", config.mqtt.client_id);
+    let securing = wiring::securing_client_id(config);
     let securing = mqtt::connect(securing_settings(config, &securing, heard.read(now)), seed())?;
     let heard = heard.keep(securing.heard());
     let link = mqtt::connect(link_settings(config, &config.mqtt.client_id), seed())?;
@@ -163,13 +169,14 @@ pub async fn run(
     shell.warm();
     systemd::ready();
     let mut links = Links { main: link, securing };
-    let next = shell.serve(config, &mut links, signals, reload).await?;
+    let mut config = config.clone();
+    let next = shell.serve(&mut config, (&mut links, &http), signals, reload).await?;
     systemd::stopping();
     heard.stop().await;
     shell.leave(links).await;
     http.stop().await;
     tracing::info!("the gateway has stopped");
-    Ok(next.map_or(End::Stopped, |config| End::Reload(Box::new(config))))
+    Ok(next.map_or(End::Stopped, |next| End::Reload { before: Box::new(config), next: Box::new(next) }))
 }
 
 /// A seed that differs between runs and machines; it decides jitter and names, never secrets.
@@ -223,8 +230,8 @@ impl Shell<'_> {
     /// The event loop: pull what the core wants, wait for whatever comes first, hand it in.
     async fn serve(
         &mut self,
-        config: &Config,
-        links: &mut Links,
+        config: &mut Config,
+        (links, http): (&mut Links, &http::Server),
         signals: &mut mpsc::Receiver<Signal>,
         reload: impl Fn() -> Result<Config, Report>,
     ) -> Result<Option<Config>, Error> {
@@ -238,10 +245,7 @@ impl Shell<'_> {
                 links.securing.acknowledge(receipt);
             }
             if self.obey() == Some(Restart) {
-                next_config = Some(reload().unwrap_or_else(|report| {
-                    tracing::error!("the gateway restarts with the configuration as it was: {report}");
-                    config.clone()
-                }));
+                next_config = Some(reload::for_a_restart(config, &reload));
                 self.stop();
             }
             let now = clock::now();
@@ -259,14 +263,15 @@ impl Shell<'_> {
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 signal = signals.recv() => match signal {
-                    Some(Signal::Reload) => match reload() {
-                        Ok(config) => {
-                            tracing::info!("the configuration was read again; the gateway restarts with it");
-                            next_config = Some(config);
+                    Some(Signal::Reload) if self.stop_by.is_some() => {
+                        tracing::info!("the gateway stops already; the configuration is not read again");
+                    }
+                    Some(Signal::Reload) => {
+                        if let Some(next) = self.reload(config, links, http, &reload) {
+                            next_config = Some(next);
                             self.stop();
                         }
-                        Err(report) => tracing::error!("the configuration is left as it was: {report}"),
-                    },
+                    }
                     Some(Signal::Stop) | None => {
                         next_config = None;
                         self.stop();

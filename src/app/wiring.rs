@@ -197,6 +197,11 @@ fn subscriptions(config: &Config, topics: &Topics) -> Vec<(String, Qos)> {
     [topics.command_filter(), birth].into_iter().chain(holds).map(|topic| (topic, Qos::AtLeastOnce)).collect()
 }
 
+/// The client id of the securing MQTT link.
+pub(super) fn securing_client_id(config: &Config) -> String {
+    format!("{}-securing", config.mqtt.client_id)
+}
+
 /// For the securing MQTT link, the same but for what comes over it. `heard_at` is what an earlier run knows of it.
 pub fn securing_settings(config: &Config, client_id: &str, heard_at: Option<Instant>) -> mqtt::Settings {
     let topics = topics(config);

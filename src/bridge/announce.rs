@@ -89,6 +89,11 @@ impl Announcements {
         }
     }
 
+    /// Announces by other decisions from now on; topics and style stay.
+    pub(super) fn adopt(&mut self, announcer: Announcer) {
+        self.announcer = announcer;
+    }
+
     /// Enters what a later run must know.
     pub(super) fn remember(&mut self, memory: &mut Memory) {
         self.changed = false;

@@ -71,6 +71,14 @@ impl Gateway {
         }
     }
 
+    /// The owner decided anew: the level of the log is as the file says, and another end of the key is told anew.
+    pub(super) const fn adopt(&mut self, other_expiry: bool, level: Level) {
+        self.wanted_level = Some(level);
+        if other_expiry {
+            self.expiry_told_at = None;
+        }
+    }
+
     /// An event is told for the first time. One that is older than an event told before says nothing about the lag: its
     /// controller was offline.
     pub(super) fn note_lag(&mut self, at: Timestamp, now: Now) {
@@ -105,10 +113,8 @@ impl Bridge {
     /// Shows what is known at the start, so that nothing of an earlier run stands for it.
     pub(super) fn show_gateway(&mut self, now: Now) {
         self.show_own("started", view::time(now.utc));
-        let expires = self.settings.key_expires.map_or_else(|| payload::UNKNOWN.to_owned(), view::time);
-        self.show_own("key_expires", expires);
+        self.show_settings();
         self.show_own("token", self.gateway.token.word().to_owned());
-        self.show_own("log_level", self.settings.log_level.word().to_owned());
         self.show_own("event_lag", self.gateway.lag());
         self.show_own("budget_left", self.budget.left(now.mono).to_string());
         self.tell_expiry(now);
@@ -116,6 +122,13 @@ impl Bridge {
         self.show_readiness();
         self.show_problems();
         self.compare_problems(now);
+    }
+
+    /// Shows what the owner decided.
+    pub(super) fn show_settings(&mut self) {
+        let expires = self.settings.key_expires.map_or_else(|| payload::UNKNOWN.to_owned(), view::time);
+        self.show_own("key_expires", expires);
+        self.show_own("log_level", self.settings.log_level.word().to_owned());
     }
 
     /// Shows what changes all the time.
@@ -189,7 +202,7 @@ impl Bridge {
     }
 
     /// Logs that the end of the key is near, at the start and then once a day.
-    fn tell_expiry(&mut self, now: Now) {
+    pub(super) fn tell_expiry(&mut self, now: Now) {
         let Some(sentence) = self.expiry(now) else { return };
         let told = self.gateway.expiry_told_at;
         if told.is_none_or(|at| now.mono.saturating_duration_since(at) >= EXPIRY_TOLD_EVERY) {

@@ -367,6 +367,27 @@ impl Bridge {
         bridge
     }
 
+    /// Goes on with other decisions of the owner. What was accepted before is not judged again. Topics, the style of
+    /// discovery, which doors and scenarios are shown, what is believed of doors, holds and calendars must be as before:
+    /// these need a new start.
+    pub fn adopt(&mut self, settings: Settings, now: Now) {
+        let calendars = settings.polls.calendars.map(|interval| (List::Calendars, interval));
+        // Events follow how far webhooks can be relied on.
+        let polls = [(List::Doors, settings.polls.doors), (List::Scenarios, settings.polls.scenarios)];
+        for (list, interval) in polls.into_iter().chain(calendars) {
+            self.poller.pace(list, interval, now);
+        }
+        self.announcements.adopt(settings.announcer.clone());
+        self.gateway.adopt(self.settings.key_expires != settings.key_expires, settings.log_level);
+        self.settings = settings;
+        self.show_settings();
+        self.tell_expiry(now);
+        self.announce_all();
+        // What was refused to the key as it was may be allowed by now.
+        self.refresh(&List::ALL, now);
+        self.settle(now);
+    }
+
     /// Takes one input.
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {

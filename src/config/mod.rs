@@ -4,6 +4,7 @@
 //! once. A key's value comes from the environment, else from the file, else it is the default. A secret may stand in
 //! the key `x`, in the file named by `x_file`, or come as a systemd credential.
 
+mod changes;
 mod document;
 pub mod duration;
 mod environment;
@@ -22,6 +23,7 @@ use std::{
 };
 
 pub use crate::model::Level;
+pub use changes::{Change, Cost, changes};
 pub use environment::Environment;
 pub use report::{Fault, Place, Report};
 pub use schema::schema;

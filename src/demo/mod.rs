@@ -76,10 +76,10 @@ pub async fn run(
     let config = configuration(broker.address(), &simulator).map_err(Error::Config)?;
     introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
-    while let End::Reload(config) =
+    while let End::Reload { next, .. } =
         Box::pin(app::run(&config, log, State::Memory, signals, || Ok(config.clone()))).await?
     {
-        log.set(config.log.level);
+        log.set(next.log.level);
     }
     living.abort();
     simulator.stop().await;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    Access,
     backoff::{Backoff, Pace},
     cause::Loss,
     closing::Unacknowledged,
@@ -16,6 +17,7 @@ use crate::{
     model::{LinkEvent, Protocol, ProtocolChoice},
     rng::Rng,
 };
+use tokio::sync::watch;
 
 /// Keeps a link up until it is closed.
 pub(super) struct Keeper {
@@ -24,6 +26,8 @@ pub(super) struct Keeper {
     pub(super) identities: Rng,
     pub(super) protocol: Protocol,
     pub(super) trouble: Trouble,
+    /// What the next connection uses.
+    pub(super) next_access: watch::Receiver<Access>,
 }
 
 /// The protocol to try first.
@@ -41,6 +45,7 @@ impl Keeper {
         loop {
             epoch = epoch.saturating_add(1);
             let identity = self.identities.bits();
+            self.shared.access = self.next_access.borrow_and_update().clone();
             match session::run(&mut self.shared, self.protocol, epoch, identity).await {
                 Ended::Closed => return,
                 Ended::Lost { loss, lived } => {
@@ -56,7 +61,7 @@ impl Keeper {
     }
 
     fn tell(&mut self, loss: &Loss, was_up: bool, epoch: u64) {
-        let settings = &self.shared.settings;
+        let settings = &self.shared.access.settings;
         let sentence = if self.backoff.dies_young() && loss.pace != Pace::TakenOver {
             format!(
                 "{}; the broker has closed several connections soon after it accepted them: perhaps another client uses \
@@ -83,7 +88,7 @@ impl Keeper {
 
     /// Takes the other version where the broker may not know this one. The version that the broker accepted stays.
     fn choose_protocol(&mut self, loss: &Loss) {
-        if self.shared.settings.protocol != ProtocolChoice::Auto || !loss.try_other_protocol {
+        if self.shared.access.settings.protocol != ProtocolChoice::Auto || !loss.try_other_protocol {
             return;
         }
         self.protocol = match self.protocol {
@@ -107,6 +112,7 @@ impl Keeper {
                 () = tokio::time::sleep_until(until.into()) => return ControlFlow::Continue(()),
                 never = outbox.hoard() => match never {},
                 () = delivery.catch_up(), if is_behind => {}
+                Ok(()) = self.next_access.changed() => return ControlFlow::Continue(()),
                 Some(close) = closing.recv() => {
                     outbox.close(0, close.last);
                     let cause = "there is no connection".to_owned();

@@ -33,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustls::ClientConfig;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -68,8 +69,8 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// If the settings cannot work, or a certificate or key among them cannot be used.
 pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
-    settings.check()?;
-    let tls = settings.scheme.is_encrypted().then(|| tls::client_config(&settings.tls)).transpose()?;
+    let access = Access::new(settings)?;
+    let settings = Arc::clone(&access.settings);
     let (event_sender, events) = mpsc::channel(EVENTS);
     let (publication_sender, publications) = mpsc::channel(PUBLICATIONS);
     let (close_sender, closing) = mpsc::channel(1);
@@ -80,15 +81,16 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
         Session::Kept { heard_at, .. } => heard_at,
     };
     let (heard_sender, heard) = watch::channel(heard_at);
+    let (access_sender, next_access) = watch::channel(access.clone());
     let mut identities = Rng::new(seed);
     let keeper = Keeper {
         backoff: Backoff::new(settings.timings.clone(), identities.bits()),
         protocol: link::first_protocol(settings.protocol),
         trouble: Trouble::default(),
         identities,
+        next_access,
         shared: Shared {
-            settings: Arc::new(settings),
-            tls,
+            access,
             outbox: Outbox::new(publications),
             delivery: Delivery::new(event_sender),
             freshness: freshness_sender,
@@ -103,9 +105,30 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
         freshness,
         heard,
         receipts: receipt_sender,
+        access: access_sender,
         close: close_sender,
         task: tokio::spawn(keeper.run()),
     })
+}
+
+/// Settings that were found to work, as far as that shows without a broker.
+#[derive(Debug, Clone)]
+pub struct Access {
+    settings: Arc<Settings>,
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Access {
+    /// Checks settings.
+    ///
+    /// # Errors
+    ///
+    /// If the settings cannot work, or a certificate or key among them cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        settings.check()?;
+        let tls = settings.scheme.is_encrypted().then(|| tls::client_config(&settings.tls)).transpose()?;
+        Ok(Self { settings: Arc::new(settings), tls })
+    }
 }
 
 /// A link to a broker. Dropping it cuts the connection, so that the broker publishes the last will.
@@ -116,6 +139,7 @@ pub struct Link {
     freshness: watch::Receiver<Option<Instant>>,
     heard: watch::Receiver<Option<Instant>>,
     receipts: mpsc::Sender<Receipt>,
+    access: watch::Sender<Access>,
     close: mpsc::Sender<Close>,
     task: JoinHandle<()>,
 }
@@ -140,6 +164,12 @@ impl Link {
         if self.receipts.try_send(receipt).is_err() {
             tracing::debug!(?receipt, "a receipt finds no room; the broker will deliver its message again");
         }
+    }
+
+    /// Connects with these settings from the next connection on; one that is up stays. A link that waits to try again does so
+    /// at once. Only credentials and TLS may be others than before.
+    pub fn adopt(&self, access: Access) {
+        self.access.send_replace(access);
     }
 
     /// A handle to publish with.

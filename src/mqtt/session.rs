@@ -13,17 +13,17 @@ use std::{
 };
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rustls::ClientConfig;
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    Access,
     backoff::Pace,
     cause::{self, Loss},
     closing::{Close, Closing},
     delivery::Delivery,
     outbox::{Outbox, Queued},
     proof::Proof,
-    settings::{Session as Kind, Settings},
+    settings::Session as Kind,
     wire::{self, Arrival, Driver, Incoming, NotTaken, Sender, Settled, Settling},
 };
 use crate::{
@@ -42,8 +42,7 @@ const PUBLISH_OVERHEAD: usize = 64;
 /// What the sessions of a link share, and what outlives each of them.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) settings: Arc<Settings>,
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    pub(super) access: Access,
     pub(super) outbox: Outbox,
     pub(super) delivery: Delivery,
     pub(super) freshness: watch::Sender<Option<Instant>>,
@@ -70,10 +69,11 @@ pub(super) enum Ended {
 
 /// Runs one session to its end.
 pub(super) async fn run(shared: &mut Shared, protocol: Protocol, epoch: u64, identity: u64) -> Ended {
-    let (sender, mut driver) = match wire::prepare(protocol, &shared.settings, shared.tls.clone()) {
-        Ok(prepared) => prepared,
-        Err(loss) => return Ended::Lost { loss, lived: None },
-    };
+    let (sender, mut driver) =
+        match wire::prepare(protocol, &shared.access.settings, shared.access.tls.clone()) {
+            Ok(prepared) => prepared,
+            Err(loss) => return Ended::Lost { loss, lived: None },
+        };
     let mut session = Session::new(shared, sender, protocol, epoch, identity);
     let end = session.live(&mut driver).await;
     let lived = session.opened_at.map(|at| clock::now().mono.saturating_duration_since(at));
@@ -140,7 +140,7 @@ enum Wake {
 impl<'a> Session<'a> {
     fn new(shared: &'a mut Shared, sender: Sender, protocol: Protocol, epoch: u64, identity: u64) -> Self {
         let now = clock::now().mono;
-        let proof = Proof::new(&shared.settings, identity, now);
+        let proof = Proof::new(&shared.access.settings, identity, now);
         Self {
             shared,
             sender,
@@ -217,7 +217,7 @@ impl<'a> Session<'a> {
 
     /// When [`Self::tick`] may next have something to do.
     fn deadline(&self) -> Instant {
-        let settings = &self.shared.settings;
+        let settings = &self.shared.access.settings;
         if let Some(closing) = &self.closing {
             return closing.until();
         }
@@ -259,7 +259,7 @@ impl<'a> Session<'a> {
         let protocol = self.protocol;
         self.opened_at = Some(now);
         self.proof.opened(now);
-        tracing::info!(%protocol, max_packet, resumed, "the {} is up", self.shared.settings.name());
+        tracing::info!(%protocol, max_packet, resumed, "the {} is up", self.shared.access.settings.name());
         self.max_packet = packet_limit(max_packet);
         let event = if resumed {
             LinkEvent::Resumed { protocol, heard_at: *self.shared.heard.borrow() }
@@ -274,16 +274,18 @@ impl<'a> Session<'a> {
 
     fn subscribe(&mut self) {
         // Without room, the next round asks again.
-        let filters = &self.shared.settings.subscriptions;
+        let filters = &self.shared.access.settings.subscriptions;
         let wait = match self.sender.subscribe(filters) {
             Ok(()) => None,
-            Err(NotTaken::Full | NotTaken::Invalid) => Some(self.shared.settings.timings.heartbeat_every),
+            Err(NotTaken::Full | NotTaken::Invalid) => {
+                Some(self.shared.access.settings.timings.heartbeat_every)
+            }
         };
         self.resubscribe_at = wait.map(|wait| clock::now().mono + wait);
     }
 
     fn subscribed(&mut self, answers: Vec<Option<String>>, now: Instant) {
-        let settings = Arc::clone(&self.shared.settings);
+        let settings = Arc::clone(&self.shared.access.settings);
         let refused: Vec<_> = settings
             .subscriptions
             .iter()
@@ -307,7 +309,7 @@ impl<'a> Session<'a> {
         };
         let younger_than = message.echo_sent_at.or_else(|| *self.shared.heard.borrow());
         let (epoch, delivery) = (self.epoch, &mut self.shared.delivery);
-        match (packet, self.shared.settings.session) {
+        match (packet, self.shared.access.settings.session) {
             (Some(packet), _) => {
                 if !delivery.waiting(epoch, message, Receipt { epoch, packet }) {
                     let sentence =
@@ -378,7 +380,7 @@ impl<'a> Session<'a> {
 
     fn tick(&mut self) -> Option<End> {
         let now = clock::now().mono;
-        let settings = Arc::clone(&self.shared.settings);
+        let settings = Arc::clone(&self.shared.access.settings);
         if let Some(closing) = &self.closing {
             return (now >= closing.until()).then(|| self.give_up("the time was up"));
         }
@@ -484,7 +486,7 @@ impl<'a> Session<'a> {
 
     fn log_refusal(&mut self, topic: &str, reason: &str) {
         let now = clock::now().mono;
-        let every = self.shared.settings.timings.remind_every;
+        let every = self.shared.access.settings.timings.remind_every;
         if self.refusal_logged_at.is_none_or(|at| now.saturating_duration_since(at) >= every) {
             self.refusal_logged_at = Some(now);
             tracing::error!(topic, reason, "the broker refuses a publication: allow it in its rules");

@@ -184,6 +184,32 @@ fn read_only_refuses_everything_and_offers_no_button() {
 // ---- codes ---------------------------------------------------------------------------------------------------------
 
 #[test]
+fn another_decision_of_the_owner_holds_for_what_comes_then() {
+    let mut bench = Bench::settled();
+    let lock = |bench: &Bench| {
+        let config = bench.retained()["homeassistant/device/verkada2mqtt_door_d-1/config"].clone();
+        String::from_utf8(config.to_vec()).unwrap()
+    };
+    assert!(!lock(&bench).contains("code_format"));
+    assert_eq!(outcome(&mut bench, "door/d-1", "UNLOCK"), accepted());
+    bench.adopt(with_pin(|settings| {
+        settings.commands.release = false;
+        settings.announcer.code =
+            CodeFacts { shape: Some(CodeShape::Digits(4)), unlock: true, ..CodeFacts::default() };
+    }));
+    finish_unlock(&mut bench, "d-1");
+    assert_eq!(told(&mut bench).0, "done", "what was accepted is not judged again");
+    assert!(lock(&bench).contains(r#""code_format":"^\\d{4}$""#), "{}", lock(&bench));
+    assert_eq!(outcome(&mut bench, "door/d-1", "UNLOCK"), refused("code_required"));
+    assert_eq!(outcome(&mut bench, "scenario/s-1", "OFF"), refused("not_allowed"));
+    assert_eq!(outcome(&mut bench, "door/d-1", &coded("unlock", "7391")), accepted());
+    finish_unlock(&mut bench, "d-1");
+    bench.adopt(with(|_| {}));
+    assert!(!lock(&bench).contains("code_format"));
+    assert_eq!(outcome(&mut bench, "door/d-1", "UNLOCK"), accepted());
+}
+
+#[test]
 fn opening_needs_the_code_and_an_activate_never_does() {
     let settings = with_pin(|settings| {
         let own = DoorSettings { code: Some(false), ..DoorSettings::default() };

@@ -473,3 +473,31 @@ fn diagnostics_of_a_new_session_come_before_availability() {
     assert!(at(GATEWAY) < at(QUIET[0]) && at(DOOR) < at(QUIET[0]) && at(SITE) < at(QUIET[0]));
     assert!(at(QUIET[2]) < at("=availability online"));
 }
+
+#[test]
+fn another_decision_of_the_owner_is_shown_and_followed() {
+    let mut bench = talkative(settings(Style::Device));
+    bench.take_log();
+    let before = ["doors", "scenarios"].map(|list| bench.reads[list]);
+    let expires: Timestamp = "2031-02-03T00:00:00Z".parse().unwrap();
+    bench.adopt(with(|settings| {
+        settings.key_expires = Some(expires);
+        settings.announcer.own.key_expires = true;
+        settings.log_level = Level::Debug;
+        settings.polls.scenarios = secs(300);
+    }));
+    assert_eq!(bench.held("bridge/key_expires").as_deref(), Some("2031-02-03T00:00:00Z"));
+    assert_eq!(bench.held("bridge/log_level").as_deref(), Some("debug"));
+    assert_eq!(bench.bridge.next_request(), Some(ShellRequest::SetLogLevel(Level::Debug)));
+    let gateway = bench.retained()["homeassistant/device/verkada2mqtt_verkada/config"].clone();
+    assert!(String::from_utf8(gateway.to_vec()).unwrap().contains("key_expires"));
+    // Each list is read at once, and then scenarios as seldom as they are to be.
+    bench.run(secs(1));
+    let [doors, scenarios] = ["doors", "scenarios"].map(|list| bench.reads[list]);
+    assert!(doors > before[0] && scenarios > before[1], "{before:?} {doors} {scenarios}");
+    bench.run(secs(200));
+    assert_eq!(bench.reads["scenarios"], scenarios);
+    bench.run(secs(200));
+    assert_eq!(bench.reads["scenarios"], scenarios + 1);
+    bench.take_log();
+}

@@ -6,12 +6,16 @@ use verkada2mqtt::simulator::{
     ledger::Endpoint,
 };
 
-use crate::rig::{Rig, eventually, free_address, get, http_after};
+use crate::rig::{Rig, eventually, get, http_after};
+
+/// What a gateway says of a changed key.
+fn cost(key: &str, cost: &str) -> String {
+    format!(r#"a changed key is taken over key="{key}" cost="{cost}"#)
+}
 
 #[tokio::test]
-async fn a_good_file_takes_effect() {
+async fn what_needs_no_connection_takes_effect_without_one() {
     let mut rig = Rig::start().await;
-    rig.config.set("/http/listen", free_address().to_string());
     rig.config.set("/poll/scenarios", "10m");
     rig.config.set("/log/level", "info");
     let gateway = rig.run_ready().await;
@@ -19,26 +23,113 @@ async fn a_good_file_takes_effect() {
     let door = format!("door/{}", rig.door("Workshop"));
     client.publish(&format!("verkada/{door}/set"), r#"{"action": "unlock", "id": "before"}"#).await;
     assert_eq!(client.result(&door, "before").await["outcome"], "done");
-    let logged = gateway.log().len();
-    assert!(!gateway.log().join("\n").contains("DEBUG"), "{:#?}", gateway.log());
+    assert!(!gateway.log().join("\n").contains("TRACE"), "{:#?}", gateway.log());
+    let (logged, heard) = (gateway.log().len(), client.count());
+    let sessions = rig.seen(Endpoint::Token).len();
 
+    let id = rig.door("Workshop").to_string();
     rig.config.set("/commands/unlock", false);
     rig.config.set("/poll/scenarios", "1s");
-    rig.config.set("/log/level", "debug");
+    rig.config.set("/log/level", "trace");
+    rig.config.set("/doors/settings", json!({ &id: { "name": "The Shop" } }));
     gateway.signal("HUP");
-    let http = http_after(&gateway, logged).await;
-    eventually("ready again", async || (get(http, "/readyz").await.0 == 200).then_some(())).await;
-    client.shows("verkada/availability", "online").await;
+    let name = format!("doors.settings.{id}.name");
+    for key in ["commands.unlock", "poll.scenarios", "log.level", &name] {
+        gateway.logs_after(logged, &cost(key, "nothing: it holds from now on")).await;
+    }
     client.publish(&format!("verkada/{door}/set"), r#"{"action": "unlock", "id": "after"}"#).await;
     let result = client.result(&door, "after").await;
     assert_eq!((&result["outcome"], &result["reason"]), (&json!("refused"), &json!("not_allowed")));
     let reads = rig.seen(Endpoint::Scenarios).len();
     eventually("scenarios are read each second", async || {
-        (rig.seen(Endpoint::Scenarios).len() >= reads + 2).then_some(())
+        (rig.seen(Endpoint::Scenarios).len() >= reads + 3).then_some(())
     })
     .await;
-    gateway.logs_after(logged, "DEBUG").await;
-    assert_eq!(rig.acts().len(), 1);
+    gateway.logs_after(logged, "TRACE").await;
+    rig.holds("verkada/bridge/log_level", "trace").await;
+    let config = format!("homeassistant/device/verkada2mqtt_door_{id}/config");
+    eventually("the door is announced by its new name", async || {
+        rig.retained(&config).filter(|config| config.contains("The Shop"))
+    })
+    .await;
+    let said: Vec<_> = client.heard().split_off(heard);
+    assert!(!said.iter().any(|message| message.topic.ends_with("availability")), "nothing blinks");
+    assert_eq!(rig.seen(Endpoint::Token).len(), sessions, "the vendor is not asked for another token");
+    assert!(!gateway.log()[logged..].iter().any(|line| line.contains("link is up")));
+
+    let logged = gateway.log().len();
+    gateway.signal("HUP");
+    gateway.logs_after(logged, "the configuration was read again; no key has changed").await;
+}
+
+#[tokio::test]
+async fn what_needs_connections_starts_the_gateway_again_and_says_so() {
+    let mut rig = Rig::start().await;
+    let gateway = rig.run_ready().await;
+    let client = rig.client().await;
+    let logged = gateway.log().len();
+    rig.config.set("/mqtt/client_id", "another");
+    rig.config.set("/commands/unlock", false);
+    gateway.signal("HUP");
+    gateway
+        .logs_after(
+            logged,
+            &cost("mqtt.client_id", "a new start within the process: all connections are made anew"),
+        )
+        .await;
+    gateway.logs_after(logged, &cost("commands.unlock", "nothing")).await;
+    let http = http_after(&gateway, logged).await;
+    eventually("ready again", async || (get(http, "/readyz").await.0 == 200).then_some(())).await;
+    client.shows("verkada/availability", "online").await;
+    let door = format!("door/{}", rig.door("Workshop"));
+    client.publish(&format!("verkada/{door}/set"), r#"{"action": "unlock", "id": "after"}"#).await;
+    assert_eq!(client.result(&door, "after").await["reason"], "not_allowed");
+    assert_eq!(rig.acts().len(), 0);
+}
+
+#[tokio::test]
+async fn another_key_is_used_at_once_and_no_command_is_lost_meanwhile() {
+    let mut rig = Rig::start().await;
+    let gateway = rig.run_ready().await;
+    let client = rig.client().await;
+    client.shows("verkada/availability", "online").await;
+    let (logged, heard) = (gateway.log().len(), client.count());
+    let doors: Vec<String> = rig
+        .world
+        .doors()
+        .iter()
+        .filter(|door| door.api_control)
+        .map(|door| format!("door/{}", door.id))
+        .collect();
+    let mut expected = 0;
+    for (round, door) in doors.iter().enumerate() {
+        client
+            .publish(&format!("verkada/{door}/set"), format!(r#"{{"action": "unlock", "id": "k{round}"}}"#))
+            .await;
+        expected += 1;
+        if round == 1 {
+            rig.world.set_api_key("the-next-key");
+            rig.config.set("/verkada/api_key", "the-next-key");
+            gateway.signal("HUP");
+        }
+    }
+    gateway
+        .logs_after(
+            logged,
+            &cost("verkada.api_key", "a new session with the vendor; the broker is not touched"),
+        )
+        .await;
+    for (round, door) in doors.iter().enumerate() {
+        assert_eq!(client.result(door, &format!("k{round}")).await["outcome"], "done", "{door}");
+    }
+    assert!(expected >= 4, "commands before and after it");
+    assert_eq!(rig.acts().len(), expected, "each once");
+    eventually("the vendor gave a token for the new key", async || {
+        (rig.seen(Endpoint::Token).len() >= 2).then_some(())
+    })
+    .await;
+    let said: Vec<_> = client.heard().split_off(heard);
+    assert!(!said.iter().any(|message| message.topic.ends_with("availability")), "nothing blinks");
 }
 
 #[tokio::test]
@@ -50,7 +141,8 @@ async fn what_a_reload_does_not_change_is_said() {
     rig.config.set("/state_dir", rig.config.path().with_file_name("elsewhere").to_str().unwrap());
     gateway.signal("HUP");
     for key in ["log.format", "state_dir"] {
-        let said = format!("a change of this key takes effect at the next start key=\"{key}\"");
+        let said =
+            format!("a change of this key takes effect at the next start of the program key=\"{key}\"");
         gateway.logs_after(logged, &said).await;
     }
 }
@@ -67,10 +159,10 @@ async fn a_command_under_way_is_not_touched() {
     eventually("the vendor has it", async || (rig.seen(Endpoint::AdminUnlock).len() == 1).then_some(()))
         .await;
     let logged = gateway.log().len();
-    rig.config.set("/poll/events", "2s");
+    rig.config.set("/mqtt/client_id", "another");
     gateway.signal("HUP");
     assert_eq!(client.result(&door, "u").await["outcome"], "done");
-    gateway.logs_after(logged, "the gateway starts").await;
+    gateway.logs_after(logged, "the gateway starts version").await;
     assert_eq!(rig.acts().len(), 1);
 }
 

@@ -67,6 +67,33 @@ async fn with_webhooks_cut_the_next_poll_brings_the_same_truth() {
 }
 
 #[tokio::test]
+async fn another_secret_is_taken_while_the_server_goes_on() {
+    let mut rig = Rig::start_with_webhooks("secret-of-the-vendor").await;
+    rig.config.set("/webhook/secret", SECRET);
+    rig.config.set("/poll/events", "10m");
+    let gateway = rig.run();
+    let http = ready(&gateway).await;
+    let door = rig.door("Workshop");
+    rig.world.exit(&door).unwrap();
+    let deliveries = async |kind: &str| get(http, "/readyz").await.1["webhook"][kind].clone();
+    eventually("deliveries are refused", async || {
+        deliveries("refused").await.as_object().is_some_and(|refused| !refused.is_empty()).then_some(())
+    })
+    .await;
+    assert_eq!(deliveries("accepted").await, json!(0));
+    let logged = gateway.log().len();
+    rig.config.set("/webhook/secret", "secret-of-the-vendor");
+    gateway.signal("HUP");
+    gateway.logs_after(logged, r#"key="webhook.secret" cost="nothing: it holds from now on""#).await;
+    rig.world.exit(&door).unwrap();
+    eventually("a delivery is accepted", async || {
+        (deliveries("accepted").await.as_u64() > Some(0)).then_some(())
+    })
+    .await;
+    assert!(!gateway.log().join("\n").contains("the gateway stops"), "the same server counts on");
+}
+
+#[tokio::test]
 async fn a_call_at_an_intercom_rings_the_doorbell() {
     let rig = Rig::start_with_webhooks(SECRET).await;
     let gateway = rig.run();

@@ -1,10 +1,12 @@
 //! How a session begins: what is asked for, agreed to and refused.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::time::timeout;
 use verkada2mqtt::{
     model::{LinkEvent, Protocol, ProtocolChoice},
-    mqtt::connect,
+    mqtt::{Access, connect},
 };
 
 use crate::{
@@ -32,6 +34,7 @@ async fn a_session_is_clean_bounded_and_subscribed_by_one_packet() {
                 receive_maximum: v5.then_some(1_000),
                 max_packet: v5.then_some(1_048_576),
                 will: Some(("verkada/availability".into(), "offline".into(), true)),
+                password: None,
             }
         );
         peer.welcome().await;
@@ -282,4 +285,50 @@ async fn a_refused_subscription_is_told_by_its_filter_and_asked_for_again() {
         client.behave(|manners| manners.suback.clear());
         proven(&mut link).await;
     }
+}
+
+#[tokio::test]
+async fn another_password_is_used_by_the_next_connection_alone() {
+    for protocol in BOTH {
+        let broker = Broker::start().await;
+        let with = |password: &str| {
+            let mut settings = settings(broker.port(), protocol);
+            settings.credentials = Some(("verkada2mqtt".into(), password.to_owned().into()));
+            settings
+        };
+        let mut link = connect(with("old"), SEED).unwrap();
+        let mut peer = broker.accept().await;
+        assert_eq!(peer.hello().await.password.unwrap(), "old");
+        peer.welcome().await;
+        up(&mut link).await;
+        let mut client = peer.serve(Manners::default());
+        link.adopt(Access::new(with("new")).unwrap());
+        // The connection goes on: what is published on it arrives.
+        let publication = publication("verkada/door/1/state", "LOCKED", true);
+        link.publisher().try_publish(publication).unwrap();
+        client.published("verkada/door/1/state").await;
+        client.cut();
+        down(&mut link).await;
+        assert_eq!(broker.accept().await.hello().await.password.unwrap(), "new");
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_waits_to_try_again_does_so_at_once_with_another_password() {
+    let broker = Broker::start().await;
+    let with = |password: &str| {
+        let mut settings = settings(broker.port(), ProtocolChoice::V5);
+        settings.credentials = Some(("verkada2mqtt".into(), password.to_owned().into()));
+        // Longer than any test may take.
+        (settings.timings.retry_min, settings.timings.retry_max) =
+            (Duration::from_mins(10), Duration::from_mins(10));
+        settings
+    };
+    let mut link = connect(with("wrong"), SEED).unwrap();
+    let mut peer = broker.accept().await;
+    peer.hello().await;
+    peer.connack(false, 0x86, &[]).await;
+    down(&mut link).await;
+    link.adopt(Access::new(with("right")).unwrap());
+    assert_eq!(broker.accept().await.hello().await.password.unwrap(), "right");
 }

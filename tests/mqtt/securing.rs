@@ -70,6 +70,7 @@ async fn the_broker_is_asked_to_keep_the_session_for_a_minute_and_gets_no_will()
                 receive_maximum: v5.then_some(100),
                 max_packet: v5.then_some(1_048_576),
                 will: None,
+                password: None,
             }
         );
         peer.welcome().await;

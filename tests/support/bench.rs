@@ -376,6 +376,12 @@ impl Bench {
         self.drain();
     }
 
+    /// The owner decides anew.
+    pub(crate) fn adopt(&mut self, settings: Settings) {
+        self.bridge.adopt(settings, self.now);
+        self.drain();
+    }
+
     /// Feeds a command, fresh and live.
     pub(crate) fn command(&mut self, target: &str, payload: &str) {
         self.command_with(target, payload, |_| {});

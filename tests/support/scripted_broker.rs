@@ -86,6 +86,7 @@ pub(crate) struct Hello {
     pub(crate) receive_maximum: Option<u16>,
     pub(crate) max_packet: Option<u32>,
     pub(crate) will: Option<(String, Bytes, bool)>,
+    pub(crate) password: Option<Bytes>,
 }
 
 /// A subscription as SUBSCRIBE asked for it: filter, `QoS`, no local, retain as published, retain handling.
@@ -147,7 +148,7 @@ impl Peer {
         }
         self.version = self.input[header + 6];
         match self.packet().await {
-            Some(Packet::V5(v5::Packet::Connect(connect, will, _))) => {
+            Some(Packet::V5(v5::Packet::Connect(connect, will, auth))) => {
                 let properties = connect.properties.unwrap_or_default();
                 Hello {
                     version: 5,
@@ -160,6 +161,11 @@ impl Peer {
                     will: will.map(|will| {
                         (String::from_utf8(will.topic.to_vec()).unwrap(), will.message, will.retain)
                     }),
+                    password: match auth {
+                        v5::ConnectAuth::Password { password }
+                        | v5::ConnectAuth::UsernamePassword { password, .. } => Some(password),
+                        v5::ConnectAuth::None | v5::ConnectAuth::Username { .. } => None,
+                    },
                 }
             }
             Some(Packet::V4(v4::Packet::Connect(connect))) => Hello {
@@ -171,6 +177,10 @@ impl Peer {
                 receive_maximum: None,
                 max_packet: None,
                 will: connect.last_will.map(|will| (will.topic, will.message, will.retain)),
+                password: match connect.auth {
+                    v4::ConnectAuth::UsernamePassword { password, .. } => Some(password),
+                    v4::ConnectAuth::None | v4::ConnectAuth::Username { .. } => None,
+                },
             },
             _ => panic!("the first packet is not CONNECT"),
         }

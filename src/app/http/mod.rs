@@ -14,6 +14,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -59,6 +60,14 @@ impl Server {
     /// How deliveries fare; `None` without a secret, since none are taken then.
     pub fn webhook_health(&self) -> Option<WebhookHealth> {
         self.desk.as_ref().map(|desk| desk.health())
+    }
+
+    /// Takes deliveries of webhooks that are signed with any of these from now on. Whether there is a receiver at all was
+    /// decided at the start.
+    pub fn adopt(&self, secrets: &[SecretString]) {
+        if let Some(desk) = &self.desk {
+            desk.adopt(secrets);
+        }
     }
 
     /// Ends the server and waits until its address is free.

@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode},
 };
 use http_body_util::BodyExt as _;
+use secrecy::SecretString;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -47,6 +48,11 @@ impl Desk {
 
     pub(super) fn health(&self) -> WebhookHealth {
         self.receiver().health().clone()
+    }
+
+    /// Takes deliveries that are signed with any of these from now on.
+    pub(super) fn adopt(&self, secrets: &[SecretString]) {
+        self.receiver().adopt(secrets);
     }
 
     async fn take(&self, request: Request) -> Result<Taken, Refusal> {

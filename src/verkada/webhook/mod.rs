@@ -77,6 +77,11 @@ impl WebhookReceiver {
         }
     }
 
+    /// Takes deliveries signed with any of these from now on, and no others.
+    pub fn adopt(&mut self, secrets: &[SecretString]) {
+        self.keyring = Keyring::new(secrets);
+    }
+
     /// A delivery begins: looks at the values of its [`HEADER`], before anything of its body is read.
     ///
     /// # Errors
