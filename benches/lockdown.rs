@@ -118,7 +118,7 @@ async fn measure(flood: usize, rounds: usize) {
         assert!(topic.contains(scenario), "the bystander hears each activate once");
         let took = heard_at - at.mono;
         handed_on.get_mut(usize::from(round >= rounds)).unwrap().push(took.as_secs_f64() * 1e3);
-        tokio::time::sleep_until((at.mono + PACE).into()).await;
+        clock::sleep_until(at.mono + PACE).await;
     }
     let all = flooded + scenarios.len();
     let received = format!("verkada2mqtt_commands_received_total {all}\n");

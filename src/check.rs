@@ -147,9 +147,9 @@ async fn check_broker(which: &str, settings: mqtt::Settings, out: &mut impl Writ
         Err(error) => return bad(out, &broker, &error),
     };
     let mut trouble = "it does not answer".to_owned();
-    let mut until = tokio::time::Instant::from_std(clock::now().mono + BROKER_WAITS);
+    let mut until = clock::now().mono + BROKER_WAITS;
     let well = loop {
-        let Ok(event) = tokio::time::timeout_at(until, link.next()).await else {
+        let Ok(event) = clock::timeout_at(until, link.next()).await else {
             break bad(out, &broker, &trouble)?;
         };
         match event {
@@ -165,7 +165,7 @@ async fn check_broker(which: &str, settings: mqtt::Settings, out: &mut impl Writ
             }
             LinkEvent::Unproven(cause) | LinkEvent::Down(cause) => {
                 trouble = cause;
-                until = until.min(tokio::time::Instant::from_std(clock::now().mono + TROUBLE_WAITS));
+                until = until.min(clock::now().mono + TROUBLE_WAITS);
             }
             LinkEvent::Message(_) | LinkEvent::Resumed { .. } | LinkEvent::Waiting(..) => {}
         }

@@ -202,7 +202,7 @@ impl Journal {
             tokio::select! {
                 // We hold a sender, so it cannot end.
                 _changed = self.progress.changed() => {}
-                () = tokio::time::sleep_until(wake.unwrap_or(now).into()), if wake.is_some() => {}
+                () = clock::sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
             }
         }
     }

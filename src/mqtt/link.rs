@@ -109,7 +109,7 @@ impl Keeper {
         loop {
             let is_behind = delivery.is_behind();
             tokio::select! {
-                () = tokio::time::sleep_until(until.into()) => return ControlFlow::Continue(()),
+                () = clock::sleep_until(until) => return ControlFlow::Continue(()),
                 never = outbox.hoard() => match never {},
                 () = delivery.catch_up(), if is_behind => {}
                 Ok(()) = self.next_access.changed() => return ControlFlow::Continue(()),

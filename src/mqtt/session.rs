@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
 
     /// Waits for the next thing to happen. Every branch is cancel safe but the poll, which lives in the caller.
     async fn wake(&mut self, poll: Pin<&mut impl Future<Output = Result<Arrival, Loss>>>) -> Wake {
-        let deadline = tokio::time::Instant::from_std(self.deadline());
+        let deadline = self.deadline();
         let open = self.opened_at.is_some();
         let may_publish = open && !self.parked;
         let may_close = self.closing.is_none();
@@ -209,7 +209,7 @@ impl<'a> Session<'a> {
             queued = publications, if may_publish || !open => Wake::Publish(queued),
             Some(answer) = self.answers.next(), if !self.answers.is_empty() => Wake::Answered(answer),
             () = delivery.catch_up(), if is_behind => Wake::CaughtUp,
-            () = tokio::time::sleep_until(deadline) => Wake::Time,
+            () = clock::sleep_until(deadline) => Wake::Time,
             Some(close) = closing.recv(), if may_close => Wake::Close(close),
             Some(receipt) = receipts.recv() => Wake::Acknowledge(receipt),
         }

@@ -176,7 +176,7 @@ async fn watch(shared: &Shared, sender: mpsc::Sender<Delivery>) {
         match next {
             Some(at) => tokio::select! {
                 () = changed => {}
-                () = tokio::time::sleep_until(at) => {}
+                () = clock::sleep_until(at.into_std()) => {}
             },
             None => changed.await,
         }

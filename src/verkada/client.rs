@@ -9,7 +9,6 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use tokio::time::timeout_at;
 
 use super::{
     Error, Permit, Settings,
@@ -231,7 +230,7 @@ impl Attempt<'_> {
     async fn drill(&mut self) -> Result<Answer, Fault> {
         let begun = clock::now().mono;
         let until = self.deadline.min(self.call.send_before);
-        if timeout_at(until.into(), self.inner.http.line.set_one_aside()).await.is_err() {
+        if clock::timeout_at(until, self.inner.http.line.set_one_aside()).await.is_err() {
             return Err(self.not_sent("no second connection was ready in time"));
         }
         let aside = clock::now().mono.saturating_duration_since(begun);
@@ -347,7 +346,7 @@ impl Attempt<'_> {
 
     async fn token(&self) -> Result<Token, Fault> {
         let until = self.deadline.min(self.call.send_before);
-        match timeout_at(until.into(), self.inner.tokens.get()).await {
+        match clock::timeout_at(until, self.inner.tokens.get()).await {
             Ok(result) => result,
             Err(_) => Err(self.not_sent("no token came in time")),
         }
@@ -366,7 +365,7 @@ impl Attempt<'_> {
         let http = &self.inner.http;
         for _ in 0..MAX_CONNECTIONS {
             let until = self.deadline.min(self.call.send_before);
-            let sender = match timeout_at(until.into(), http.line.take()).await {
+            let sender = match clock::timeout_at(until, http.line.take()).await {
                 Ok(Ok(sender)) => sender,
                 Ok(Err(cause)) => return Err(self.not_sent(&cause)),
                 Err(_) => return Err(self.not_sent("no connection was ready in time")),

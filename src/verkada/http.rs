@@ -15,7 +15,6 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use tokio::time::timeout_at;
 use url::Url;
 
 use super::{
@@ -187,7 +186,7 @@ impl Http {
             Ok(request) => request,
             Err(fault) => return Handed::Lost(fault),
         };
-        let answer = match timeout_at(deadline.into(), sender.try_send_request(request)).await {
+        let answer = match clock::timeout_at(deadline, sender.try_send_request(request)).await {
             Err(_) => return lost("the time for it ended".to_owned()),
             Ok(Err(mut error)) => {
                 return match error.take_message() {
@@ -206,7 +205,7 @@ impl Http {
             (clock::now().mono + self.limits.act_body, MAX_SMALL_BODY)
         };
         self.note_clock(&seen.headers);
-        let read = timeout_at(until.into(), async {
+        let read = clock::timeout_at(until, async {
             while let Some(frame) = body.frame().await {
                 let frame = frame.map_err(|e| tls::cause(&e))?;
                 if let Ok(part) = frame.into_data() {
@@ -394,7 +393,7 @@ impl Http {
         deadline: Instant,
     ) -> Result<Seen, Fault> {
         let limit = if operation == Operation::Token { MAX_SMALL_BODY } else { self.limits.max_body };
-        let answer = match timeout_at(deadline.into(), request.header(ACCEPT, JSON).send()).await {
+        let answer = match clock::timeout_at(deadline, request.header(ACCEPT, JSON).send()).await {
             Err(_) => return Err(failed(operation, false, "no answer in time")),
             Ok(Err(error)) => {
                 let error = error.without_url();
@@ -417,7 +416,7 @@ impl Http {
         self.note_clock(&seen.headers);
         // An error is told in few words; a page of any size in its place is not read to the end.
         let limit = if seen.status == 200 { limit } else { MAX_SMALL_BODY };
-        let read = timeout_at(deadline.into(), async {
+        let read = clock::timeout_at(deadline, async {
             while let Some(part) = answer.chunk().await.map_err(|e| tls::cause(&e.without_url()))? {
                 append(&mut seen.body, &part, limit)?;
             }

@@ -8,7 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use verkada2mqtt::{
     bridge::{CodeSecret, CodeSettings, DoorSettings, DuringLockdown, Input, Settings},
     hass::{CodeFacts, CodeShape, Style},
-    model::{Answer, Fault, JournalEvent, LinkEvent, Reason, ScenarioState},
+    model::{Answer, Fault, JournalEvent, LinkEvent, Now, Reason, ScenarioState},
 };
 
 use super::{
@@ -179,6 +179,44 @@ fn read_only_refuses_everything_and_offers_no_button() {
     }
     let config = bench.retained()["homeassistant/device/verkada2mqtt_door_d-1/config"].clone();
     assert!(!String::from_utf8(config.to_vec()).unwrap().contains("\"button\""));
+}
+
+#[test]
+fn before_the_clock_is_set_a_stamped_command_opens_nothing_and_says_by_how_much_it_is_off() {
+    let set = start();
+    let unset = Now { utc: "1970-01-01T00:00:20Z".parse().unwrap(), ..set };
+    let mut bench = Bench::remembering(settings(Style::Device), unset, None);
+    bench.join();
+    bench.run(secs(5));
+    bench.take_log();
+    let stamped = |id: &str, at: jiff::Timestamp| {
+        format!(r#"{{"action": "unlock", "id": "{id}", "issued_at": "{at}"}}"#)
+    };
+    bench.command("door/d-1", &stamped("early", set.utc));
+    let text = bench.last_result()["message"].as_str().unwrap().to_owned();
+    assert!(text.contains("1795"), "it tells by how many seconds: {text}");
+    assert_eq!(told(&mut bench), refused("clock_skew"));
+    assert_eq!(calls(&bench), Vec::<String>::new());
+    // The clock is set by the network's.
+    bench.now.utc = set.utc + secs(30);
+    bench.run(ms(100));
+    bench.take_log();
+    let at = bench.now.utc;
+    assert_eq!(outcome(&mut bench, "door/d-1", &stamped("right", at)), accepted());
+    finish_unlock(&mut bench, "d-1");
+    assert_eq!(told(&mut bench).0, "done");
+}
+
+/// The time of a suspended machine counts as soon as it is awake.
+#[test]
+fn what_waited_while_the_machine_was_suspended_opens_nothing() {
+    let mut bench = Bench::settled();
+    let before = bench.now.mono;
+    bench.now.mono += secs(300);
+    bench.now.utc += secs(300);
+    bench.command_with("door/d-1", "UNLOCK", |message| message.echo_sent_at = Some(before));
+    assert_eq!(told(&mut bench), refused("link_stale"));
+    assert_eq!(calls(&bench), Vec::<String>::new());
 }
 
 // ---- codes ---------------------------------------------------------------------------------------------------------

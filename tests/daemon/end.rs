@@ -89,6 +89,44 @@ async fn an_unlock_that_does_not_end_is_unknown_when_the_gateway_ends() {
 }
 
 #[tokio::test]
+async fn of_ten_unlocks_under_way_at_a_stop_each_gets_an_end_and_none_is_sent_twice() {
+    let rig = Rig::of_size(10).await;
+    let mut gateway = rig.run_ready().await;
+    let client = rig.client().await;
+    let doors: Vec<String> = rig.world.doors().iter().map(|door| format!("door/{}", door.id)).collect();
+    // Of one half the answer comes in time, of the other half never.
+    for round in 0..doors.len() {
+        let effect = match round % 2 {
+            0 => Effect::Delay { milliseconds: 2_000, moment: Moment::BeforeExecute },
+            _ => Effect::Hang { moment: Moment::BeforeExecute },
+        };
+        rig.world.inject(Fault::once(Endpoint::AdminUnlock, effect)).unwrap();
+    }
+    for door in &doors {
+        let command = format!(r#"{{"action": "unlock", "id": "of {door}"}}"#);
+        client.publish(&format!("verkada/{door}/set"), command).await;
+    }
+    eventually("the vendor has them all", async || {
+        (rig.seen(Endpoint::AdminUnlock).len() == doors.len()).then_some(())
+    })
+    .await;
+    gateway.signal("TERM");
+    let ended = gateway.end_within(Duration::from_secs(10)).await;
+    assert_eq!(ended.code(), Some(0), "{}", ended.log);
+    client.shows("verkada/availability", "offline").await;
+    let mut ends = Vec::new();
+    for door in &doors {
+        let outcomes = client.outcomes(door, &format!("of {door}"));
+        let [accepted, end] = outcomes.as_slice() else { panic!("{door}: {outcomes:?}") };
+        assert_eq!(accepted, "accepted");
+        ends.push(end.clone());
+    }
+    ends.sort_unstable();
+    assert_eq!(ends, [vec!["done"; 5], vec!["unknown"; 5]].concat());
+    assert_eq!(rig.acts().len(), doors.len(), "each once");
+}
+
+#[tokio::test]
 async fn a_second_stop_ends_at_once() {
     let rig = Rig::start().await;
     let mut gateway = rig.run_ready().await;

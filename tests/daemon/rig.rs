@@ -58,13 +58,20 @@ impl Rig {
         Self::around(simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await).await
     }
 
+    /// So many doors that take as long as they like, and a broker.
+    pub(crate) async fn of_size(doors: usize) -> Self {
+        let organisation = Organisation::of_size(doors, 1, 1);
+        Self::around(simulate_with(SocketAddr::from(([127, 0, 0, 1], 0)), None, organisation).await).await
+    }
+
     /// The same with a vendor that delivers webhooks to the gateway, signed with a secret.
     pub(crate) async fn start_with_webhooks(secret: &str) -> Self {
         let http = free_address();
         let url = format!("http://{http}/webhook/verkada").parse().unwrap();
         let webhook = WebhookTarget { url, secret: Some(secret.into()) };
         let mut rig =
-            Self::around(simulate_with(SocketAddr::from(([127, 0, 0, 1], 0)), Some(webhook)).await).await;
+            Self::around(simulate_with(SocketAddr::from(([127, 0, 0, 1], 0)), Some(webhook), quick()).await)
+                .await;
         rig.config.set("/http/listen", http.to_string());
         rig.config.set("/webhook/secret", secret);
         rig
@@ -146,14 +153,23 @@ impl Rig {
 
 /// Simulates the demo organisation with short unlock times, events at once and no rate limit.
 pub(crate) async fn simulate(listen: SocketAddr) -> Simulator {
-    simulate_with(listen, None).await
+    simulate_with(listen, None, quick()).await
 }
 
-async fn simulate_with(listen: SocketAddr, webhook: Option<WebhookTarget>) -> Simulator {
+/// The demo organisation with short unlock times.
+fn quick() -> Organisation {
     let mut organisation = Organisation::demo();
     for door in &mut organisation.doors {
         door.unlock_time = UNLOCK_TIME;
     }
+    organisation
+}
+
+async fn simulate_with(
+    listen: SocketAddr,
+    webhook: Option<WebhookTarget>,
+    organisation: Organisation,
+) -> Simulator {
     let switches = Switches { rate_limit: false, event_delay_ms: 0, ..Switches::default() };
     let settings =
         simulator::Settings { listen, switches, webhook, ..simulator::Settings::new(organisation, KEY) };
