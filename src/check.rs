@@ -167,7 +167,10 @@ async fn check_broker(which: &str, settings: mqtt::Settings, out: &mut impl Writ
                 trouble = cause;
                 until = until.min(clock::now().mono + TROUBLE_WAITS);
             }
-            LinkEvent::Message(_) | LinkEvent::Resumed { .. } | LinkEvent::Waiting(..) => {}
+            LinkEvent::Message(_)
+            | LinkEvent::Resumed { .. }
+            | LinkEvent::Waiting(..)
+            | LinkEvent::Shared => {}
         }
     };
     if let Err(error) = link.close(Vec::new(), Duration::from_secs(2)).await {

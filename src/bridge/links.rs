@@ -8,6 +8,9 @@ use crate::model::{LinkEvent, Protocol};
 /// How long a proven link may be unproven before what can be commanded is shown as unavailable.
 pub(super) const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
 
+/// How long after its last heartbeat another gateway is believed to be there.
+const SHARED_LASTS: Duration = Duration::from_secs(10);
+
 /// One connection.
 #[derive(Debug, Default)]
 pub(super) struct Link {
@@ -24,6 +27,8 @@ pub(super) struct Link {
     known: bool,
     /// Since when it is not proven, over however many connections.
     missed_since: Option<Instant>,
+    /// Until when another gateway is believed to use the same base topic.
+    shared_until: Option<Instant>,
 }
 
 /// A session that went on.
@@ -68,6 +73,7 @@ impl Link {
             LinkEvent::Down(cause) => {
                 *self = Self { known: true, complaint: Some(cause.clone()), ..Self::default() };
             }
+            LinkEvent::Shared => self.shared_until = Some(now + SHARED_LASTS),
             LinkEvent::Message(_) | LinkEvent::Waiting(..) => {}
         }
         self.missed_since = if self.proven { None } else { missed_since.or(Some(now)) };
@@ -95,6 +101,16 @@ impl Link {
     /// When it is a problem that it is not proven, unless it is by then: a connection may be made anew without alarm.
     pub(super) fn missed_at(&self) -> Option<Instant> {
         self.missed_since.map(|since| since + UNPROVEN_LASTS)
+    }
+
+    /// Whether another gateway is believed to use the same base topic.
+    pub(super) fn is_shared(&self, now: Instant) -> bool {
+        self.shared_until.is_some_and(|until| now < until)
+    }
+
+    /// Until when that is believed.
+    pub(super) const fn shared_until(&self) -> Option<Instant> {
+        self.shared_until
     }
 
     /// Why it is not proven, if it was heard of and is not.

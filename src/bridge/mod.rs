@@ -523,6 +523,7 @@ impl Bridge {
             .into_iter()
             .chain(self.securing.lapses_at())
             .chain(self.securing.missed_at())
+            .chain(self.link.shared_until())
             // While the main connection serves, the other one may lack for long.
             .filter(|at| *at > now.mono);
         let reliance = self.webhooks.next_change(now);
@@ -629,6 +630,7 @@ impl Bridge {
     }
 
     fn hear_link(&mut self, event: LinkEvent, now: Now) {
+        let was_shared = self.link.is_shared(now.mono);
         self.link.hear(&event, now.mono);
         match event {
             LinkEvent::Up { max_packet, .. } => {
@@ -639,6 +641,8 @@ impl Bridge {
             }
             LinkEvent::Message(message) | LinkEvent::Waiting(message, _) => self.hear_message(&message, now),
             LinkEvent::Down(_) => self.announcements.end_session(),
+            LinkEvent::Shared if !was_shared => tracing::warn!("{}", self.second_gateway()),
+            LinkEvent::Shared => {}
             LinkEvent::Resumed { .. } | LinkEvent::Proven | LinkEvent::Unproven(_) => {}
         }
     }
@@ -655,6 +659,7 @@ impl Bridge {
             | LinkEvent::Resumed { .. }
             | LinkEvent::Proven
             | LinkEvent::Unproven(_)
+            | LinkEvent::Shared
             | LinkEvent::Down(_) => {}
         }
     }

@@ -33,6 +33,8 @@ pub(super) enum Problem {
     MqttUnproven,
     /// The connection for lockdowns returns no heartbeat.
     SecuringUnproven,
+    /// Another gateway does everything a second time.
+    SecondGateway,
     /// The key expires soon.
     KeyExpires,
     /// Elements of a list could not be read.
@@ -52,6 +54,7 @@ impl Problem {
             Self::JournalUnavailable => "journal_unavailable",
             Self::MqttUnproven => "mqtt_unproven",
             Self::SecuringUnproven => "securing_unproven",
+            Self::SecondGateway => "second_gateway",
             Self::KeyExpires => "key_expires",
             Self::ElementsLeftOut => "elements_left_out",
             Self::JournalReplaced => "journal_replaced",
@@ -156,6 +159,17 @@ impl Bridge {
             let cause = self.securing.complaint().unwrap_or("no heartbeat has come back on it");
             (Problem::SecuringUnproven, format!("{text}, because {cause}"))
         });
-        [broken, replaced, main, securing].into_iter().flatten()
+        let shared = self.link.is_shared(now.mono);
+        let shared = shared.then(|| (Problem::SecondGateway, self.second_gateway()));
+        [broken, replaced, main, securing, shared].into_iter().flatten()
+    }
+
+    /// What is wrong where another gateway is heard.
+    pub(super) fn second_gateway(&self) -> String {
+        format!(
+            "another gateway uses the base topic {} on this broker, so that each command is executed twice: stop one of \
+             them, or change its mqtt.base_topic",
+            self.topics.base()
+        )
     }
 }

@@ -92,6 +92,8 @@ pub enum LinkEvent {
     Proven,
     /// No heartbeat came back in time; the sentence says for how long and what that may mean.
     Unproven(String),
+    /// Another gateway uses the same base topic; comes with each of its heartbeats.
+    Shared,
     /// A message arrived.
     Message(Message),
     /// A message arrived that the broker delivers again after a crash unless the receipt is given back.

@@ -24,7 +24,7 @@ impl Delivery {
         Self { events, waiting: VecDeque::new(), dropped: 0 }
     }
 
-    /// Tells a change of state. What waits and is superseded by it is forgotten: at most [Down, Up, (Un)Proven] wait.
+    /// Tells a change of state. What waits and is superseded by it is forgotten: at most [Down, Up, (Un)Proven, Shared] wait.
     pub(super) fn state(&mut self, epoch: u64, event: LinkEvent) {
         match &event {
             LinkEvent::Down(_) => self.waiting.clear(),
@@ -32,6 +32,7 @@ impl Delivery {
                 self.waiting
                     .retain(|(_, older)| !matches!(older, LinkEvent::Proven | LinkEvent::Unproven(_)));
             }
+            LinkEvent::Shared => self.waiting.retain(|(_, older)| *older != LinkEvent::Shared),
             LinkEvent::Up { .. }
             | LinkEvent::Resumed { .. }
             | LinkEvent::Message(_)

@@ -12,6 +12,9 @@ const REMEMBERED: usize = 128;
 /// When to try again after there was no room for a heartbeat.
 const NO_ROOM: Duration = Duration::from_millis(50);
 
+/// After how many heartbeats of another gateway it is believed. A check of the configuration sends fewer.
+const BELIEVED: u32 = 8;
+
 /// What the echoes say about the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -22,6 +25,8 @@ pub(super) enum Verdict {
         /// How long ago the newest heartbeat was sent that came back; `None` where none ever did.
         echo_age: Option<Duration>,
     },
+    /// Another gateway beats on the same topic; said with each of its heartbeats.
+    Shared,
 }
 
 /// The heartbeats of one connection.
@@ -39,6 +44,8 @@ pub(super) struct Heartbeat {
     echoed_at: Option<Instant>,
     proven: bool,
     complained_at: Option<Instant>,
+    /// Whose heartbeat came last that was not ours, and how many of it in a row.
+    other: Option<(String, u32)>,
 }
 
 impl Heartbeat {
@@ -55,6 +62,7 @@ impl Heartbeat {
             echoed_at: None,
             proven: false,
             complained_at: None,
+            other: None,
         }
     }
 
@@ -96,7 +104,7 @@ impl Heartbeat {
         let (session, count) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
         let count: u64 = count.parse().ok()?;
         if session != self.session {
-            return None;
+            return self.foreign(session);
         }
         let (_, sent_at) = *self.on_the_way.iter().find(|(sent, _)| *sent == count)?;
         self.on_the_way.retain(|(sent, _)| *sent > count);
@@ -108,6 +116,21 @@ impl Heartbeat {
         self.proven = true;
         self.complained_at = None;
         Some(Verdict::Proven)
+    }
+
+    /// A heartbeat that is not of this session came in.
+    fn foreign(&mut self, session: &str) -> Option<Verdict> {
+        let is_one =
+            session.len() == self.session.len() && session.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_one {
+            return None;
+        }
+        let beats = match self.other.take() {
+            Some((known, beats)) if known == session => beats.saturating_add(1),
+            Some(_) | None => 1,
+        };
+        self.other = Some((session.to_owned(), beats));
+        (beats >= BELIEVED).then_some(Verdict::Shared)
     }
 
     /// Looks at the age of the newest echo.
@@ -235,6 +258,21 @@ mod tests {
             Some(rig.at(1_000)),
             "an old echo does not set the age back"
         );
+    }
+
+    #[test]
+    fn another_gateway_is_told_once_it_goes_on_and_nothing_else_is() {
+        let mut rig = Rig::new();
+        for beat in 0..7 {
+            assert_eq!(rig.echo(&format!("000000000000abce {beat}"), beat * 1_000), None);
+        }
+        assert_eq!(rig.echo("000000000000abce 7", 7_000), Some(Verdict::Shared));
+        assert_eq!(rig.echo("000000000000abce 8", 8_000), Some(Verdict::Shared));
+        for beat in 0..20 {
+            assert_eq!(rig.echo(&format!("not a gateway {beat}"), 9_000), None);
+            assert_eq!(rig.echo(&format!("00000000{beat:08x} 0"), 9_000), None, "each session once");
+        }
+        assert_eq!(rig.heartbeat.echo_sent_at(), None, "and it proves nothing");
     }
 
     #[test]

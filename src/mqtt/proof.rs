@@ -154,6 +154,7 @@ impl Proof {
                 }
                 LinkEvent::Unproven(format!("{since}: {cause}"))
             }
+            Verdict::Shared => LinkEvent::Shared,
         }
     }
 

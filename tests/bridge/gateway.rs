@@ -345,6 +345,26 @@ fn a_refused_key_and_a_missing_permission_are_told_apart() {
 }
 
 #[test]
+fn another_gateway_on_the_same_base_topic_is_a_problem_as_long_as_it_is_heard() {
+    let mut bench = Bench::settled();
+    for _ in 0..3 {
+        bench.link(LinkEvent::Shared);
+        assert_eq!(problem(&bench), some("second_gateway", 1));
+        bench.run(secs(1));
+    }
+    assert_eq!(
+        bench.held("bridge/problem").unwrap(),
+        "another gateway uses the base topic verkada on this broker, so that each command is executed twice: stop one of \
+         them, or change its mqtt.base_topic"
+    );
+    bench.run(ms(8_900));
+    assert_eq!(problem(&bench), some("second_gateway", 1));
+    bench.run(ms(200));
+    assert_eq!(problem(&bench), (None, 0));
+    bench.take_log();
+}
+
+#[test]
 fn a_link_without_proof_is_a_problem_once_commands_do_not_run() {
     let mut bench = Bench::settled();
     bench.link(LinkEvent::Unproven("no heartbeat for 3 s".to_owned()));

@@ -51,6 +51,23 @@ async fn a_second_instance_ends_with_75_and_the_first_goes_on() {
 }
 
 #[tokio::test]
+async fn two_gateways_of_two_hosts_are_told_within_ten_seconds_and_one_alone_again() {
+    let rig = Rig::start().await;
+    let mut other = rig.another();
+    other.set("/mqtt/client_id", "another-host");
+    let first = rig.run_ready().await;
+    let second = other.start(&["run"]);
+    for gateway in [&first, &second] {
+        gateway.logs("another gateway uses the base topic verkada on this broker").await;
+    }
+    rig.holds("verkada/bridge/problem_active", "ON").await;
+    drop(second);
+    rig.holds("verkada/bridge/problem_active", "OFF").await;
+    let told = first.log().iter().filter(|line| line.contains("another gateway")).count();
+    assert_eq!(told, 1, "{:#?}", first.log());
+}
+
+#[tokio::test]
 async fn a_taken_http_address_ends_with_1_and_names_the_key() {
     let mut rig = Rig::start().await;
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -95,6 +95,11 @@ impl Rig {
         gateway
     }
 
+    /// The configuration of a gateway on another host, for the same organisation and broker.
+    pub(crate) fn another(&self) -> Config {
+        Config::new(self.simulator.base_url().as_str(), self.broker.address())
+    }
+
     /// A client of the broker.
     pub(crate) async fn client(&self) -> Client {
         Client::connect(Version::V5, self.broker.address()).await

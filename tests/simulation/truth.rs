@@ -198,7 +198,7 @@ impl Link {
                     self.unproven_since = Some(now.mono);
                 }
             }
-            LinkEvent::Message(_) | LinkEvent::Waiting(..) => {}
+            LinkEvent::Message(_) | LinkEvent::Waiting(..) | LinkEvent::Shared => {}
         }
     }
 
