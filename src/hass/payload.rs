@@ -230,8 +230,7 @@ impl Order {
 
     /// Reads a JSON object with `mode` and, all optional, one of `for` and `until`, and what other commands have.
     fn read_hold(text: &str) -> Result<Self, Malformed> {
-        let raw: RawHold = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: RawHold = serde_json::from_str(text).map_err(|error| invalid(&error))?;
         let mode = hold_word(&raw.mode).ok_or_else(|| unknown_word(Kind::Hold, &raw.mode))?.mode;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let span = match (raw.lasts, raw.until) {
@@ -262,8 +261,7 @@ impl Order {
 
     /// Reads a JSON object with `action`, and with `exception`, `exception_id` or both, beside what other commands have.
     fn read_edit(text: &str) -> Result<Self, Malformed> {
-        let raw: RawEdit<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: RawEdit<'_> = serde_json::from_str(text).map_err(|error| invalid(&error))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let edit = match raw.action.to_ascii_lowercase().as_str() {
             "create" => calendar::create(raw.exception_id.as_deref(), raw.exception),
@@ -284,8 +282,7 @@ impl Order {
     }
 
     fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
-        let raw: Raw<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: Raw<'_> = serde_json::from_str(text).map_err(|error| invalid(&error))?;
         let verb = kind.verb(&raw.action).ok_or_else(|| unknown_word(kind, &raw.action))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let code = raw.code.and_then(|code| code.0);
@@ -371,13 +368,30 @@ fn legible_id(text: &str) -> Option<String> {
     command.get("id")?.as_str().filter(|id| is_text(id)).map(str::to_owned)
 }
 
+fn invalid(error: &serde_json::Error) -> Malformed {
+    Malformed::new(format!("the command is no valid JSON command: {}", without_values(error)))
+}
+
+/// What is wrong with a JSON text, without a value of it: somebody may have written a code in the wrong place.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // What is wanted stands last and holds no value.
+    let Some((read, wanted)) = text.rsplit_once(", expected ") else { return text };
+    let kind = read.split(['"', '`']).next().unwrap_or_default().trim_end();
+    let member = read.strip_prefix("unknown field `").and_then(|rest| rest.strip_suffix('`'));
+    match member.filter(|member| is_plain(member)) {
+        Some(member) => format!("{kind} `{member}`, expected {wanted}"),
+        None => format!("{kind}, expected {wanted}"),
+    }
+}
+
+/// Whether a word cannot hold a code that somebody wrote in the wrong place.
+fn is_plain(word: &str) -> bool {
+    word.len() <= 40 && word.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
+}
+
 fn unknown_word(kind: Kind, word: &str) -> Malformed {
-    // A word with anything but letters may hold a code that somebody wrote in the wrong place.
-    let shown = if word.len() <= 40 && word.chars().all(|c| c.is_ascii_alphabetic()) {
-        format!("{word:?}")
-    } else {
-        "the payload".to_owned()
-    };
+    let shown = if is_plain(word) { format!("{word:?}") } else { "the payload".to_owned() };
     Malformed::new(format!("{shown} is no command here; allowed are {}, or JSON", kind.allowed()))
 }
 
@@ -696,7 +710,12 @@ mod tests {
             (r#"{"action":"unlock","action":"lock"}"#, "duplicate field `action`"),
             (r#"{"id":"x"}"#, "missing field `action`"),
             (r#"{"action":"unlock","issued_at":"yesterday"}"#, "expected a time as Unix seconds"),
-            (r#"{"action":"unlock","issued_at":1e300}"#, "expected a time as Unix seconds"),
+            (
+                r#"{"action":"unlock","issued_at":1e300}"#,
+                "invalid value: floating point, expected a time as Unix seconds",
+            ),
+            (r#"{"action":"unlock","by":7}"#, "invalid type: integer, expected a string at line 1"),
+            (r#"{"action":"unlock","c0de":1}"#, "unknown field, expected one of `action`"),
             (r#"{"action":"unlock","id":""}"#, "member id must have 1 to 128 characters"),
             (r#"{"action":"unlock"} {}"#, "trailing characters"),
             ("{", "EOF"),
