@@ -6,8 +6,14 @@
 #[path = "daemon/access.rs"]
 mod access;
 #[cfg(test)]
+#[path = "support/authority.rs"]
+mod authority;
+#[cfg(test)]
 #[path = "daemon/calendars.rs"]
 mod calendars;
+#[cfg(test)]
+#[path = "support/canary.rs"]
+mod canary;
 #[cfg(test)]
 #[path = "daemon/chaos.rs"]
 mod chaos;
@@ -62,6 +68,9 @@ mod rig;
 #[cfg(test)]
 #[path = "daemon/rounds.rs"]
 mod rounds;
+#[cfg(test)]
+#[path = "daemon/secrets.rs"]
+mod secrets;
 #[cfg(test)]
 #[path = "daemon/securing.rs"]
 mod securing;

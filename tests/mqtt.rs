@@ -36,6 +36,8 @@ mod transports;
 #[path = "mqtt/trouble.rs"]
 mod trouble;
 
+#[path = "support/authority.rs"]
+mod authority;
 #[path = "support/log.rs"]
 mod log;
 #[path = "support/mosquitto.rs"]

@@ -8,17 +8,20 @@ use std::{
 
 use tokio::{sync::watch, time::timeout};
 
+use crate::canary::{Canary, leaks};
+
 /// No wait of a test may take longer, unless it says so.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Lines as they come.
 type Lines = watch::Receiver<Vec<String>>;
 
-/// A running program. It is killed, by its own process id, when it is dropped.
+/// A running program. It is killed, by its own process id, when it is dropped; by then it must have shown no secret.
 pub(crate) struct Process {
     child: Child,
     log: Lines,
     out: Lines,
+    secrets: Vec<Canary>,
 }
 
 impl Process {
@@ -38,7 +41,18 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let log = lines(child.stderr.take().unwrap());
         let out = lines(child.stdout.take().unwrap());
-        Self { child, log, out }
+        Self { child, log, out, secrets: Vec::new() }
+    }
+
+    /// The same program, which must not show these.
+    pub(crate) fn keeping(mut self, secrets: Vec<Canary>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything it has logged so far.
@@ -93,6 +107,11 @@ impl Drop for Process {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
+        }
+        if !std::thread::panicking() {
+            let written = [self.log(), self.out()].concat().join("\n");
+            let shown = leaks(&self.secrets, "what the program wrote", written.as_bytes());
+            assert_eq!(shown, [""; 0], "{written}");
         }
     }
 }
