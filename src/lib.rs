@@ -14,6 +14,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod dump;
 pub mod hass;
 pub mod journal;
 pub mod logging;

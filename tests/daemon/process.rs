@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
@@ -86,6 +87,11 @@ impl Process {
         assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success(), "{script}");
     }
 
+    /// Whether it will log nothing more.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.log.has_changed().is_err()
+    }
+
     /// Waits until it has ended; returns how, and what it wrote.
     pub(crate) async fn end_within(&mut self, limit: Duration) -> Ended {
         for mut lines in [self.log.clone(), self.out.clone()] {
@@ -128,6 +134,11 @@ impl Ended {
     /// The exit code; `None` where a signal ended it.
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
+    }
+
+    /// Whether its memory was written down when a signal ended it.
+    pub(crate) fn left_a_core(&self) -> bool {
+        self.status.core_dumped()
     }
 }
 

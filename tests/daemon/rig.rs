@@ -212,6 +212,13 @@ impl Config {
         self.write();
     }
 
+    /// Takes a key away, named as for [`Config::set`], and writes the file.
+    pub(crate) fn unset(&mut self, key: &str) {
+        let (parent, last) = key.rsplit_once('/').unwrap();
+        self.keys.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(last).unwrap();
+        self.write();
+    }
+
     /// The file.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("config.yaml")

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::Path,
     process::Command,
     sync::{Arc, Mutex},
@@ -468,6 +469,57 @@ async fn no_secret_from_files_leaves_a_whole_run() {
 #[tokio::test]
 async fn no_secret_from_the_configuration_leaves_a_whole_run() {
     live(Given::InTheConfiguration).await;
+}
+
+/// Starts a program where it may leave a core dump of any size, in a folder of its own.
+fn start_with_cores(folder: &Path, program: &[&str]) -> Process {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh"]).args(program).current_dir(folder);
+    Process::of(&mut shell)
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_ended_by_a_fault_leaves_no_core() {
+    let mut rig = Rig::start().await;
+    rig.world.set_api_key(KEY);
+    rig.config.set("/verkada/api_key_file", rig.config.secret_file("api_key", KEY));
+    rig.config.unset("/verkada/api_key");
+    let config = rig.config.path();
+    for fault in ["SEGV", "ABRT"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut other = start_with_cores(folder.path(), &["sleep", "60"]);
+        eventually("it has become the other program", async || {
+            let name = fs::read_to_string(format!("/proc/{}/comm", other.id())).unwrap();
+            (name.trim() == "sleep").then_some(())
+        })
+        .await;
+        other.signal(fault);
+        let machine_dumps = other.end_within(LIMIT).await.left_a_core();
+
+        let folder = tempfile::tempdir().unwrap();
+        let program = [env!("CARGO_BIN_EXE_verkada2mqtt"), "run", "--config", config.to_str().unwrap()];
+        let mut gateway = start_with_cores(folder.path(), &program);
+        ready(&gateway).await;
+        let limits = fs::read_to_string(format!("/proc/{}/limits", gateway.id())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        let figures: Vec<&str> = core.split_whitespace().skip(4).take(2).collect();
+        assert_eq!(figures, ["0", "0"], "{core}");
+        let memory = fs::metadata(format!("/proc/{}/mem", gateway.id())).unwrap();
+        assert_eq!(memory.uid(), 0, "its user may look into its memory");
+        // Rust's own handler lets the first SIGSEGV pass that does not come from a stack that is used up.
+        eventually("the signal ends it", async || {
+            gateway.signal(fault);
+            gateway.has_closed().then_some(())
+        })
+        .await;
+        let ended = gateway.end_within(LIMIT).await;
+        assert_eq!(ended.code(), None);
+        assert!(!ended.left_a_core(), "{fault}; others leave one here: {machine_dumps}");
+        let mut search = Search::new(vec![Canary::new("the API key", KEY)]);
+        search.files(folder.path());
+        search.files(&config.with_file_name("state"));
+        assert_eq!(search.found, BTreeSet::new());
+    }
 }
 
 /// A child that shows a text on every way that a process has, and what is found of the secret on each.
