@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use verkada2mqtt::{
-    config::{self, Config, Environment, Place, Report},
+    config::{self, Config, Environment, Place, Renewed, Report},
     model::{DoorId, ProtocolChoice},
 };
 
@@ -26,6 +26,37 @@ fn env(variables: &[(&str, &str)]) -> Environment {
 
 fn parse(text: &str) -> Result<Config, Report> {
     config::parse(text, "config.yaml", &Environment::default())
+}
+
+#[test]
+fn configurations_that_differ_only_in_secrets_are_told_from_others() {
+    let text = "verkada: {api_key: one}\nmqtt: {url: 'mqtt://h', username: u, password: one}\nwebhook: {secret: one}\n\
+                commands: {code: 'one-code', users: {desk: {external_id: '1'}}}\n";
+    let mut config = parse(text).unwrap();
+    assert!(!config.differs_only_in_secrets(&config.clone()), "it does not differ");
+    let new = parse(&text.replace(": one", ": two")).unwrap();
+    assert!(config.differs_only_in_secrets(&new));
+    for (one, other) in [
+        ("one-code", "two-code"),
+        ("code: 'one-code'", "totp_secret: GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"),
+        ("code: 'one-code', ", ""),
+        ("external_id: '1'", "external_id: '2'"),
+        ("username: u", "username: v"),
+        ("mqtt://h", "mqtts://h"),
+        ("secret: one", "secret: one, previous_secret: old"),
+        ("{secret: one}", "{}"),
+        ("{api_key: one}", "{api_key: one, region: eu}"),
+    ] {
+        let other = parse(&text.replace(one, other)).unwrap();
+        assert!(!config.differs_only_in_secrets(&other), "{one}");
+    }
+    let renewed = |api_key, login, webhook| Renewed { api_key, login, webhook };
+    assert_eq!(config.take_secrets(&new), renewed(true, true, true));
+    assert_eq!(config.take_secrets(&new), renewed(false, false, false));
+    assert_eq!(config.verkada.api_key.expose_secret(), "two");
+    let closed = parse(&text.replace("{secret: one}", "{}")).unwrap();
+    assert_eq!(config.take_secrets(&closed), renewed(true, true, false));
+    assert_eq!(config.webhook.secrets[0].expose_secret(), "two", "the receiver is not closed by it");
 }
 
 /// The report on the least configuration with these variables.

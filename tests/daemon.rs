@@ -66,6 +66,9 @@ mod reload;
 #[path = "daemon/rig.rs"]
 mod rig;
 #[cfg(test)]
+#[path = "daemon/rotation.rs"]
+mod rotation;
+#[cfg(test)]
 #[path = "daemon/rounds.rs"]
 mod rounds;
 #[cfg(test)]

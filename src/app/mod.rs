@@ -4,6 +4,7 @@ mod heard;
 pub mod http;
 mod lock;
 mod memory;
+mod rotation;
 mod systemd;
 mod wiring;
 
@@ -20,6 +21,7 @@ use tokio::{
 };
 
 pub use lock::{LockError, StateLock};
+use rotation::Rotation;
 pub use wiring::{client_settings, link_settings, securing_settings};
 
 use crate::{
@@ -147,6 +149,7 @@ pub async fn run(
         log,
         replies: JoinSet::new(),
         latencies: http.latencies(),
+        webhook_secrets: http.webhook_secrets(),
         pushes,
         held: None,
         status: status_sender,
@@ -209,6 +212,7 @@ struct Shell<'a> {
     /// Each with the moment at which its act was written.
     replies: JoinSet<(Reply, Option<Instant>)>,
     latencies: http::Latencies,
+    webhook_secrets: http::WebhookSecrets,
     /// What webhooks bring.
     pushes: mpsc::Receiver<Push>,
     /// What the link had no room for.
@@ -229,6 +233,8 @@ impl Shell<'_> {
         reload: impl Fn() -> Result<Config, Report>,
     ) -> Result<Option<Config>, Error> {
         let mut next_config = None;
+        let mut token_settled = self.client.token_settled();
+        let mut rotation = Rotation::new(config.clone());
         loop {
             while let Some(event) = links.securing.next().now_or_never() {
                 self.bridge.handle(Input::Securing(event), clock::now());
@@ -238,11 +244,10 @@ impl Shell<'_> {
                 links.securing.acknowledge(receipt);
             }
             if self.obey() == Some(Restart) {
-                next_config = Some(reload().unwrap_or_else(|report| {
+                next_config = self.restart(Some(reload().unwrap_or_else(|report| {
                     tracing::error!("the gateway restarts with the configuration as it was: {report}");
-                    config.clone()
-                }));
-                self.stop();
+                    rotation.present().clone()
+                })));
             }
             let now = clock::now();
             if let Some(stop_by) = self.stop_by
@@ -259,14 +264,9 @@ impl Shell<'_> {
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
                 signal = signals.recv() => match signal {
-                    Some(Signal::Reload) => match reload() {
-                        Ok(config) => {
-                            tracing::info!("the configuration was read again; the gateway restarts with it");
-                            next_config = Some(config);
-                            self.stop();
-                        }
-                        Err(report) => tracing::error!("the configuration is left as it was: {report}"),
-                    },
+                    Some(Signal::Reload) => {
+                        next_config = self.restart(rotation.reload(reload(), self, links)).or(next_config);
+                    }
                     Some(Signal::Stop) | None => {
                         next_config = None;
                         self.stop();
@@ -289,10 +289,14 @@ impl Shell<'_> {
                     }
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
+                Ok(()) = token_settled.changed() => self.tell_token(),
                 Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),
                 event = self.journal.next() => self.bridge.handle(Input::Journal(event), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = self.store.written(|| clock::now().mono) => {}
+                () = rotation.is_due(), if self.stop_by.is_none() => {
+                    next_config = self.restart(rotation.take(reload(), self, links)).or(next_config);
+                }
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }
             self.watchdog.feed(clock::now().mono);
@@ -351,6 +355,14 @@ impl Shell<'_> {
             }
         }
         restart
+    }
+
+    /// Stops where there is a configuration to restart with, and hands it back.
+    fn restart(&mut self, next: Option<Config>) -> Option<Config> {
+        if next.is_some() {
+            self.stop();
+        }
+        next
     }
 
     fn stop(&mut self) {

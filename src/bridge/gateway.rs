@@ -131,8 +131,12 @@ impl Bridge {
         self.tell_expiry(now);
     }
 
-    pub(super) fn hear_token(&mut self, token: TokenState) {
-        self.gateway.token = token;
+    pub(super) fn hear_token(&mut self, token: TokenState, now: Now) {
+        let before = std::mem::replace(&mut self.gateway.token, token);
+        if (before, token) == (TokenState::Refused, TokenState::Valid) {
+            // What was refused with it is asked for again, and not only when its turn comes.
+            self.refresh(&List::ALL, now);
+        }
         self.show_own("token", token.word().to_owned());
     }
 

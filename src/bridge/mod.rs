@@ -377,7 +377,7 @@ impl Bridge {
                 self.hear_intercom(&push, now);
                 self.take_push(push, now);
             }
-            Input::Token(token) => self.hear_token(token),
+            Input::Token(token) => self.hear_token(token, now),
             Input::VendorClock(skew) => self.readiness.note_clock(skew),
             Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {

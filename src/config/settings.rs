@@ -8,12 +8,23 @@ use std::{
 };
 
 use jiff::Timestamp;
-use secrecy::{SecretSlice, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use url::Url;
 
 use crate::model::{
     CalendarId, DoorId, Level, OrganisationId, Privacy, ProtocolChoice, ReleasePath, ScenarioId, Scheme, User,
 };
+
+/// Which secrets [`Config::take_secrets`] found to be others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// The API key.
+    pub api_key: bool,
+    /// User and password for the broker.
+    pub login: bool,
+    /// The secrets of webhooks.
+    pub webhook: bool,
+}
 
 /// The whole configuration. `Debug` shows no secret.
 #[derive(Debug, Clone)]
@@ -50,9 +61,57 @@ pub struct Config {
     pub log: Log,
     /// Sentences to log at each start: allowed, but better done otherwise. They hold no secret.
     pub warnings: Vec<String>,
+    /// The files that hold one secret each, which may change there.
+    pub secret_files: Vec<PathBuf>,
 }
 
 impl Config {
+    /// Whether another configuration differs in secrets that [`Self::take_secrets`] takes, and in nothing else.
+    pub fn differs_only_in_secrets(&self, other: &Self) -> bool {
+        // `Debug` shows every value but secrets and whom doors are unlocked for. A client certificate has another key only
+        // where it is another one.
+        let shown = format!("{self:?}") == format!("{other:?}");
+        let same = shown && self.commands.users == other.commands.users && self.has_same_code(other);
+        same && self.clone().take_secrets(other) != Renewed::default()
+    }
+
+    /// Whether another configuration has the same code, the one secret that is not replaced while the gateway runs: Home
+    /// Assistant is told how it looks.
+    pub fn has_same_code(&self, other: &Self) -> bool {
+        match (&self.commands.code, &other.commands.code) {
+            (None, None) => true,
+            (Some(Code::Pin(one)), Some(Code::Pin(other))) => one.expose_secret() == other.expose_secret(),
+            (Some(Code::Totp(one)), Some(Code::Totp(other))) => one.expose_secret() == other.expose_secret(),
+            (None | Some(Code::Pin(_) | Code::Totp(_)), _) => false,
+        }
+    }
+
+    /// Takes the secrets that can be replaced while the gateway runs from another configuration, and nothing else; says
+    /// which of them are new.
+    pub fn take_secrets(&mut self, other: &Self) -> Renewed {
+        let text = |secrets: &[SecretString]| -> Vec<String> {
+            secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect()
+        };
+        let login = |mqtt: &Mqtt| {
+            mqtt.credentials
+                .as_ref()
+                .map(|(user, password)| (user.clone(), password.expose_secret().to_owned()))
+        };
+        // The first one opens the receiver, and without one there is none.
+        let receives = !self.webhook.secrets.is_empty() && !other.webhook.secrets.is_empty();
+        let renewed = Renewed {
+            api_key: self.verkada.api_key.expose_secret() != other.verkada.api_key.expose_secret(),
+            login: login(&self.mqtt) != login(&other.mqtt),
+            webhook: receives && text(&self.webhook.secrets) != text(&other.webhook.secrets),
+        };
+        self.verkada.api_key = other.verkada.api_key.clone();
+        self.mqtt.credentials.clone_from(&other.mqtt.credentials);
+        if receives {
+            self.webhook.secrets.clone_from(&other.webhook.secrets);
+        }
+        renewed
+    }
+
     /// Whether anything needs exception calendars: the key may lack the permission for them.
     pub fn reads_calendars(&self) -> bool {
         let edits = !self.commands.read_only && !self.calendars.allow.is_empty();

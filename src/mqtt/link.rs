@@ -2,14 +2,18 @@
 
 use std::{
     ops::ControlFlow,
+    sync::Arc,
     time::{Duration, Instant},
 };
+
+use tokio::sync::watch;
 
 use super::{
     backoff::{Backoff, Pace},
     cause::Loss,
     closing::Unacknowledged,
     session::{self, Ended, Shared},
+    settings::{Login, Settings},
 };
 use crate::{
     clock,
@@ -24,6 +28,8 @@ pub(super) struct Keeper {
     pub(super) identities: Rng,
     pub(super) protocol: Protocol,
     pub(super) trouble: Trouble,
+    /// Who we are to the broker, where that changes.
+    pub(super) login: watch::Receiver<Login>,
 }
 
 /// The protocol to try first.
@@ -41,6 +47,7 @@ impl Keeper {
         loop {
             epoch = epoch.saturating_add(1);
             let identity = self.identities.bits();
+            self.log_in_anew();
             match session::run(&mut self.shared, self.protocol, epoch, identity).await {
                 Ended::Closed => return,
                 Ended::Lost { loss, lived } => {
@@ -53,6 +60,15 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Takes the user and password that were given last for the next connection.
+    fn log_in_anew(&mut self) {
+        if !self.login.has_changed().unwrap_or(false) {
+            return;
+        }
+        let credentials = self.login.borrow_and_update().clone();
+        self.shared.settings = Arc::new(Settings { credentials, ..Settings::clone(&self.shared.settings) });
     }
 
     fn tell(&mut self, loss: &Loss, was_up: bool, epoch: u64) {
@@ -100,11 +116,17 @@ impl Keeper {
 
     /// Waits for the next attempt, and meanwhile keeps what has to outlive the trouble.
     async fn wait(&mut self, until: Instant) -> ControlFlow<()> {
+        let login = &mut self.login;
         let Shared { outbox, delivery, closing, .. } = &mut self.shared;
         loop {
             let is_behind = delivery.is_behind();
             tokio::select! {
                 () = tokio::time::sleep_until(until.into()) => return ControlFlow::Continue(()),
+                Ok(()) = login.changed() => {
+                    // The trouble may be over with it.
+                    login.mark_changed();
+                    return ControlFlow::Continue(());
+                }
                 never = outbox.hoard() => match never {},
                 () = delivery.catch_up(), if is_behind => {}
                 Some(close) = closing.recv() => {

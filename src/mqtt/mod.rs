@@ -39,7 +39,7 @@ use tokio::{
 };
 
 pub use self::closing::Unacknowledged;
-pub use self::settings::{ClientCertificate, Error, Session, Settings, Timings, Tls};
+pub use self::settings::{ClientCertificate, Error, Login, Session, Settings, Timings, Tls};
 use self::{
     backoff::Backoff,
     closing::{Answer, Close},
@@ -80,12 +80,14 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
         Session::Kept { heard_at, .. } => heard_at,
     };
     let (heard_sender, heard) = watch::channel(heard_at);
+    let (login_sender, login) = watch::channel(settings.credentials.clone());
     let mut identities = Rng::new(seed);
     let keeper = Keeper {
         backoff: Backoff::new(settings.timings.clone(), identities.bits()),
         protocol: link::first_protocol(settings.protocol),
         trouble: Trouble::default(),
         identities,
+        login,
         shared: Shared {
             settings: Arc::new(settings),
             tls,
@@ -103,6 +105,7 @@ pub fn connect(settings: Settings, seed: u64) -> Result<Link, Error> {
         freshness,
         heard,
         receipts: receipt_sender,
+        login: login_sender,
         close: close_sender,
         task: tokio::spawn(keeper.run()),
     })
@@ -116,6 +119,7 @@ pub struct Link {
     freshness: watch::Receiver<Option<Instant>>,
     heard: watch::Receiver<Option<Instant>>,
     receipts: mpsc::Sender<Receipt>,
+    login: watch::Sender<Login>,
     close: mpsc::Sender<Close>,
     task: JoinHandle<()>,
 }
@@ -140,6 +144,12 @@ impl Link {
         if self.receipts.try_send(receipt).is_err() {
             tracing::debug!(?receipt, "a receipt finds no room; the broker will deliver its message again");
         }
+    }
+
+    /// Takes another user and password for the connections from now on. One that is up stays; one that is waited for is
+    /// tried at once.
+    pub fn replace_login(&self, login: Login) {
+        self.login.send_replace(login);
     }
 
     /// A handle to publish with.

@@ -22,7 +22,7 @@ pub struct Settings {
     /// Client id; must not be empty, and unique among the clients of the broker.
     pub client_id: String,
     /// User name and password.
-    pub credentials: Option<(String, SecretString)>,
+    pub credentials: Login,
     /// Trust and identity for `mqtts` and `wss`.
     pub tls: Tls,
     /// Keep-alive interval, whole seconds from 1 to 65,535.
@@ -38,6 +38,9 @@ pub struct Settings {
     /// How long to wait for what.
     pub timings: Timings,
 }
+
+/// User name and password, where the broker asks for them.
+pub type Login = Option<(String, SecretString)>;
 
 /// What the broker keeps for a link while it is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

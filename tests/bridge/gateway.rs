@@ -157,6 +157,20 @@ fn the_token_is_shown_as_it_is() {
 }
 
 #[test]
+fn a_key_that_is_taken_again_has_every_list_read_at_once() {
+    let mut bench = Bench::settled();
+    bench.input(Input::Token(TokenState::Refused));
+    let before = bench.reads.clone();
+    for _ in 0..2 {
+        bench.input(Input::Token(TokenState::Valid));
+        for list in ["doors", "scenarios", "events"] {
+            assert_eq!(bench.reads[list], before[list] + 1, "{list}");
+        }
+    }
+    bench.take_log();
+}
+
+#[test]
 fn entities_that_are_not_offered_are_left_out_and_those_that_are_have_a_topic_each() {
     let offered = |own| {
         let bench = {

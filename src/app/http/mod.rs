@@ -14,6 +14,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
@@ -56,6 +57,11 @@ impl Server {
         self.address
     }
 
+    /// Where to replace the secrets of webhooks.
+    pub fn webhook_secrets(&self) -> WebhookSecrets {
+        WebhookSecrets(self.desk.clone())
+    }
+
     /// How deliveries fare; `None` without a secret, since none are taken then.
     pub fn webhook_health(&self) -> Option<WebhookHealth> {
         self.desk.as_ref().map(|desk| desk.health())
@@ -75,6 +81,19 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// The secrets that webhooks are signed with.
+#[derive(Debug)]
+pub struct WebhookSecrets(Option<Arc<Desk>>);
+
+impl WebhookSecrets {
+    /// Takes webhooks that are signed with these from now on. Where none were configured, none are taken still.
+    pub fn replace(&self, secrets: &[SecretString]) {
+        if let Some(desk) = &self.0 {
+            desk.replace_secrets(secrets);
+        }
     }
 }
 

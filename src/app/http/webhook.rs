@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderValue, StatusCode},
 };
 use http_body_util::BodyExt as _;
+use secrecy::SecretString;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::timeout,
@@ -43,6 +44,10 @@ impl Desk {
     pub(super) fn new(webhook: &Webhook, privacy: Privacy, queue: mpsc::Sender<Push>) -> Self {
         let receiver = WebhookReceiver::new(&webhook.secrets, webhook.organization_id.clone(), privacy);
         Self { receiver: Mutex::new(receiver), queue, room: Semaphore::new(ROOM_BYTES) }
+    }
+
+    pub(super) fn replace_secrets(&self, secrets: &[SecretString]) {
+        self.receiver().replace_secrets(secrets);
     }
 
     pub(super) fn health(&self) -> WebhookHealth {

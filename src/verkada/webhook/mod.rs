@@ -77,6 +77,11 @@ impl WebhookReceiver {
         }
     }
 
+    /// Takes deliveries that are signed with these secrets from now on, and with no others.
+    pub fn replace_secrets(&mut self, secrets: &[SecretString]) {
+        self.keyring = Keyring::new(secrets);
+    }
+
     /// A delivery begins: looks at the values of its [`HEADER`], before anything of its body is read.
     ///
     /// # Errors
