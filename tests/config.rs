@@ -199,10 +199,16 @@ fn a_secret_in_the_environment_is_taken_and_warned_of() {
 }
 
 #[test]
-fn warns_of_a_password_that_travels_in_the_open() {
+fn warns_of_a_broker_to_which_all_travels_in_the_open() {
     let warned = |url: &str| {
-        let text = format!("verkada: {{api_key: k}}\nmqtt: {{url: \"{url}\", username: u, password: p}}\n");
-        !parse(&text).unwrap().warnings.is_empty()
+        let login = ["", ", username: u, password: p"].map(|login| {
+            let config =
+                parse(&format!("verkada: {{api_key: k}}\nmqtt: {{url: \"{url}\"{login}}}\n")).unwrap();
+            assert_eq!(config.mqtt.is_exposed(), !config.warnings.is_empty(), "{url}");
+            config.mqtt.is_exposed()
+        });
+        assert_eq!(login[0], login[1], "{url}");
+        login[0]
     };
     assert!(warned("mqtt://broker.example"));
     assert!(warned("ws://10.0.0.1"));

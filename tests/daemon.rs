@@ -84,6 +84,9 @@ mod start;
 #[path = "daemon/trouble.rs"]
 mod trouble;
 #[cfg(test)]
+#[path = "daemon/trust.rs"]
+mod trust;
+#[cfg(test)]
 #[path = "daemon/unlock_as.rs"]
 mod unlock_as;
 #[cfg(test)]

@@ -117,6 +117,7 @@ fn announcer(config: &Config) -> Announcer {
         topics: topics(config),
         stamp_commands: hass.stamp_commands,
         own: GatewayFacts {
+            mqtt_unencrypted: config.mqtt.is_exposed(),
             key_expires: config.verkada.api_key_expires.is_some(),
             restart: config.commands.restart,
             intercom: !config.webhook.secrets.is_empty(),

@@ -109,6 +109,8 @@ impl Bridge {
         self.show_own("key_expires", expires);
         self.show_own("token", self.gateway.token.word().to_owned());
         self.show_own("log_level", self.settings.log_level.word().to_owned());
+        let unencrypted = if self.settings.announcer.own.mqtt_unencrypted { "ON" } else { "OFF" };
+        self.show_own("mqtt_unencrypted", unencrypted.to_owned());
         self.show_own("event_lag", self.gateway.lag());
         self.show_own("budget_left", self.budget.left(now.mono).to_string());
         self.tell_expiry(now);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -195,6 +195,15 @@ pub struct Mqtt {
     pub base_topic: String,
     /// How often an idle connection is probed, 5 to 60 s.
     pub keep_alive: Duration,
+}
+
+impl Mqtt {
+    /// Whether what is said to the broker can be read on the network: it goes to another machine without encryption.
+    pub fn is_exposed(&self) -> bool {
+        let is_near = self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        !self.scheme.is_encrypted() && !is_near
+    }
 }
 
 /// What TLS to the broker uses besides the system's authorities.

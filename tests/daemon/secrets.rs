@@ -4,14 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     net::SocketAddr,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::Command,
     sync::{Arc, Mutex},
 };
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy, split},
     net::{TcpListener, TcpStream},
@@ -469,6 +469,54 @@ async fn no_secret_from_files_leaves_a_whole_run() {
 #[tokio::test]
 async fn no_secret_from_the_configuration_leaves_a_whole_run() {
     live(Given::InTheConfiguration).await;
+}
+
+#[tokio::test]
+async fn a_secret_file_that_others_may_read_is_refused_by_its_key_and_with_the_cure() {
+    let Watched { mut rig, search, vendor: _vendor, broker: _broker } = watched(Given::InFiles).await;
+    let whole = fs::read_to_string(rig.config.path()).unwrap();
+    let keys: Value = serde_json::from_str(&whole).unwrap();
+    let code = keys["commands"]["code_file"].clone();
+    for (pointer, key) in [
+        ("/verkada/api_key_file", "verkada.api_key_file"),
+        ("/mqtt/password_file", "mqtt.password_file"),
+        ("/mqtt/tls/key_file", "mqtt.tls.key_file"),
+        ("/webhook/secret_file", "webhook.secret_file"),
+        ("/webhook/previous_secret_file", "webhook.previous_secret_file"),
+        ("/commands/code_file", "commands.code_file"),
+        ("/commands/totp_secret_file", "commands.totp_secret_file"),
+    ] {
+        if key == "commands.totp_secret_file" {
+            rig.config.unset("/commands/code_file");
+            rig.config.set(pointer, code.clone());
+        }
+        let path = keys.pointer(pointer).unwrap_or(&code).as_str().unwrap();
+        for (mode, told) in [(0o644, "read"), (0o640, "read"), (0o604, "read"), (0o622, "changed")] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            for command in
+                [&["run"][..], &["check"], &["check", "--online"], &["access"], &["calendar", "list"]]
+            {
+                let ended = rig.config.run(command).await;
+                assert_eq!(ended.code(), Some(78), "{key}, {command:?}: {ended:?}");
+                let problem = format!("{key}: the file can be {told} by other users (mode {mode:04o})");
+                for part in
+                    [&problem, &format!("chmod 600 {path}"), &format!("{}:", rig.config.path().display())]
+                {
+                    assert!(ended.log.contains(part.as_str()), "{part:?} is not in {}", ended.log);
+                }
+                assert_eq!(leaks(&search.secrets, "the report", ended.log.as_bytes()), [""; 0]);
+            }
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    rig.config.write_text(&whole);
+    let gateway = rig.run_ready().await;
+    let logged = gateway.log().len();
+    let path = keys["verkada"]["api_key_file"].as_str().unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+    gateway.signal("HUP");
+    gateway.logs_after(logged, "the configuration is left as it was").await;
+    gateway.logs_after(logged, "the file can be read by other users (mode 0644)").await;
 }
 
 /// Starts a program where it may leave a core dump of any size, in a folder of its own.

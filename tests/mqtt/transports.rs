@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 use verkada2mqtt::{
+    clock,
     model::{ProtocolChoice, Scheme},
     mqtt::{ClientCertificate, connect},
 };
@@ -108,9 +109,23 @@ async fn each_failure_of_tls_is_told_by_its_cause() {
         tls_failure(Some(theirs.sign("127.0.0.1").acceptor(None)), &ours).await,
         "the certificate of 127.0.0.1 comes from an unknown issuer: the given CA file is not the one that signed it"
     );
+    let today = clock::now().utc.strftime("%Y-%m-%d").to_string();
+    let expired = tls_failure(Some(ours.sign_for("127.0.0.1", [2019, 2020]).acceptor(None)), &ours).await;
+    let said = "the certificate of 127.0.0.1 has expired: it was valid until 2020-01-01T00:00:00Z, and our clock shows ";
+    assert!(expired.starts_with(&format!("{said}{today}")) && expired.ends_with("(NTP)"), "{expired}");
+    let early = tls_failure(Some(ours.sign_for("127.0.0.1", [2090, 2100]).acceptor(None)), &ours).await;
+    let said = "the certificate of 127.0.0.1 is not valid yet: it is valid from 2090-01-01T00:00:00Z, and our clock shows ";
+    assert!(early.starts_with(&format!("{said}{today}")) && early.ends_with("(NTP)"), "{early}");
+    let own = Identity::self_signed("127.0.0.1", false);
     assert_eq!(
-        tls_failure(Some(ours.sign_for("127.0.0.1", [2019, 2020]).acceptor(None)), &ours).await,
-        "the certificate of 127.0.0.1 has expired: renew it, and check that our clock is right"
+        tls_failure(Some(own.acceptor(None)), &ours).await,
+        "the certificate of 127.0.0.1 comes from an unknown issuer: the given CA file is not the one that signed it"
+    );
+    let of_authority = Identity::self_signed("127.0.0.1", true);
+    assert_eq!(
+        tls_failure(Some(of_authority.acceptor(None)), &ours).await,
+        "127.0.0.1 shows the certificate of an authority as its own: give the broker one that an authority signed, and \
+         name that authority's as the CA file"
     );
     assert_eq!(
         tls_failure(Some(ours.sign("broker.example").acceptor(None)), &ours).await,

@@ -38,6 +38,15 @@ impl Authority {
 }
 
 impl Identity {
+    /// A certificate that nobody else signed; many tools make it one of an authority besides.
+    pub(crate) fn self_signed(host: &str, of_authority: bool) -> Self {
+        let (mut params, key) = of_host(host, [2020, 2100]);
+        if of_authority {
+            params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        }
+        Self { chain: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     /// The server side; with `clients` it wants a certificate of that authority.
     pub(crate) fn acceptor(&self, clients: Option<&Authority>) -> tokio_rustls::TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
