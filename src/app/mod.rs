@@ -172,6 +172,17 @@ pub async fn run(
     Ok(next.map_or(End::Stopped, |config| End::Reload(Box::new(config))))
 }
 
+/// Says why a configuration is not taken: each fault is an event of its own.
+fn tell_faults(what: &str, report: &Report) {
+    tracing::error!("{what}: {}", report.count());
+    for fault in report.faults() {
+        tracing::error!("{fault:#}");
+    }
+    if report.untold() > 0 {
+        tracing::error!("and {} more", report.untold());
+    }
+}
+
 /// A seed that differs between runs and machines; it decides jitter and names, never secrets.
 fn seed() -> u64 {
     let mut bytes = [0; 8];
@@ -239,7 +250,7 @@ impl Shell<'_> {
             }
             if self.obey() == Some(Restart) {
                 next_config = Some(reload().unwrap_or_else(|report| {
-                    tracing::error!("the gateway restarts with the configuration as it was: {report}");
+                    tell_faults("the gateway restarts with the configuration as it was", &report);
                     config.clone()
                 }));
                 self.stop();
@@ -265,7 +276,7 @@ impl Shell<'_> {
                             next_config = Some(config);
                             self.stop();
                         }
-                        Err(report) => tracing::error!("the configuration is left as it was: {report}"),
+                        Err(report) => tell_faults("the configuration is left as it was", &report),
                     },
                     Some(Signal::Stop) | None => {
                         next_config = None;
