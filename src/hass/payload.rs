@@ -22,6 +22,8 @@ const MAX_COMMAND_BYTES: usize = 4096;
 const MAX_TEXT_CHARS: usize = 128;
 /// The longest code, in characters.
 const MAX_CODE_CHARS: usize = 64;
+/// The most that is told of why JSON cannot be read, in characters.
+const MAX_ERROR_CHARS: usize = 400;
 
 /// The shortest hold that can be asked for: the vendor keeps whole minutes.
 const SHORTEST_HOLD: SignedDuration = SignedDuration::from_mins(1);
@@ -160,6 +162,14 @@ impl Malformed {
     fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), id: None, too_large: false }
     }
+
+    /// The parser quotes names of members as they were sent: of any length, and with whatever breaks a line.
+    fn json(error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let shown = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+        let shown: String = shown.take(MAX_ERROR_CHARS).collect();
+        Self::new(format!("the command is no valid JSON command: {shown}"))
+    }
 }
 
 impl Kind {
@@ -230,8 +240,7 @@ impl Order {
 
     /// Reads a JSON object with `mode` and, all optional, one of `for` and `until`, and what other commands have.
     fn read_hold(text: &str) -> Result<Self, Malformed> {
-        let raw: RawHold = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: RawHold = serde_json::from_str(text).map_err(|error| Malformed::json(&error))?;
         let mode = hold_word(&raw.mode).ok_or_else(|| unknown_word(Kind::Hold, &raw.mode))?.mode;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let span = match (raw.lasts, raw.until) {
@@ -262,8 +271,7 @@ impl Order {
 
     /// Reads a JSON object with `action`, and with `exception`, `exception_id` or both, beside what other commands have.
     fn read_edit(text: &str) -> Result<Self, Malformed> {
-        let raw: RawEdit<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: RawEdit<'_> = serde_json::from_str(text).map_err(|error| Malformed::json(&error))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let edit = match raw.action.to_ascii_lowercase().as_str() {
             "create" => calendar::create(raw.exception_id.as_deref(), raw.exception),
@@ -284,8 +292,7 @@ impl Order {
     }
 
     fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
-        let raw: Raw<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: Raw<'_> = serde_json::from_str(text).map_err(|error| Malformed::json(&error))?;
         let verb = kind.verb(&raw.action).ok_or_else(|| unknown_word(kind, &raw.action))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let code = raw.code.and_then(|code| code.0);
@@ -700,12 +707,15 @@ mod tests {
             (r#"{"action":"unlock","id":""}"#, "member id must have 1 to 128 characters"),
             (r#"{"action":"unlock"} {}"#, "trailing characters"),
             ("{", "EOF"),
+            ("{\"a\\nb\\u001b[31m\":1}", "unknown field `a\u{fffd}b\u{fffd}[31m`"),
         ] {
             let error = verb(Kind::Door, payload).unwrap_err();
             assert!(error.contains(part), "{payload}: {error}");
         }
         let malformed = Order::read(Kind::Door, br#"{"action":"open","id":"a1"}"#).unwrap_err();
         assert_eq!(malformed.id.as_deref(), Some("a1"), "the sender finds the answer");
+        let long = verb(Kind::Door, &format!("{{\"{}\":1}}", "x".repeat(4000))).unwrap_err();
+        assert!(long.len() < 500, "{long}");
         let deep = format!("{{\"action\":{}", "[".repeat(4000));
         assert!(verb(Kind::Door, &deep).is_err());
         assert!(Order::read(Kind::Door, &[b'x'; 5000]).unwrap_err().to_string().contains("allowed are 4096"));
