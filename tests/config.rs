@@ -18,6 +18,10 @@ use verkada2mqtt::{
     model::{DoorId, ProtocolChoice},
 };
 
+#[cfg(unix)]
+#[path = "config/program.rs"]
+mod program;
+
 const LEAST: &str = "verkada: {api_key: test-key}\nmqtt: {url: mqtt://localhost}\n";
 
 fn env(variables: &[(&str, &str)]) -> Environment {

@@ -80,15 +80,21 @@ pub(super) fn line_of(text: &str, id: NodeId) -> Option<usize> {
 }
 
 fn broken(text: &str, error: &serde_yaml::Error) -> Broken {
-    let line = error.location().map(|place| place.line());
+    let mut line = error.location().map(|place| place.line());
     let message = error.to_string();
     let indented_by_tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
     let (problem, cure) =
         if line.and_then(|line| text.lines().nth(line.saturating_sub(1))).is_some_and(indented_by_tab) {
             ("the line is indented with a tab".to_owned(), Some("indent with blanks; YAML takes no tabs"))
-        } else if let Some(ours) = [TOO_MANY, ODD_KEY].into_iter().find(|ours| message.contains(ours)) {
-            (ours.to_owned(), None)
+        } else if message.contains(TOO_MANY) {
+            (TOO_MANY.to_owned(), Some("leave out what is not needed, and write aliases (*) out"))
+        } else if message.contains(ODD_KEY) {
+            (ODD_KEY.to_owned(), Some("begin with config.example.yaml"))
+        } else if message.contains("recursion limit") {
+            ("its values are nested too deep".to_owned(), Some("nest keys as config.example.yaml does"))
         } else if message.contains("more than one document") {
+            line =
+                (1..).zip(text.lines()).filter(|(_, line)| line.starts_with("---")).last().map(|(at, _)| at);
             (
                 "the file holds more than one YAML document".to_owned(),
                 Some("remove the line \"---\" and what follows"),
