@@ -21,6 +21,8 @@ use verkada2mqtt::{
 
 #[path = "mqtt/against_mosquitto.rs"]
 mod against_mosquitto;
+#[path = "mqtt/damage.rs"]
+mod damage;
 #[path = "mqtt/messages.rs"]
 mod messages;
 #[path = "mqtt/opening.rs"]

@@ -200,7 +200,10 @@ fn where_the_journal_is_lost_nothing_opens_before_every_copy_is_too_old() {
     let mut bench = lost();
     let payload = r#"{"action":"unlock","id":"x"}"#;
     bench.command("door/d-1", payload);
-    bench.expect(&["!door/d-1/result unlock refused journal_unavailable", "=door/d-1/attributes none refused"]);
+    bench.expect(&[
+        "!door/d-1/result unlock refused journal_unavailable",
+        "=door/d-1/attributes none refused",
+    ]);
     // Ten seconds after the start, the largest age of a command.
     bench.run(ms(8_999));
     bench.take_log();
