@@ -5,7 +5,7 @@ pub mod http;
 mod lock;
 mod memory;
 mod systemd;
-mod wiring;
+pub(crate) mod wiring;
 
 use std::{
     net::SocketAddr,

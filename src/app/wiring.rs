@@ -17,7 +17,7 @@ use crate::{
 const SESSION_LASTS: Duration = Duration::from_mins(1);
 
 /// For the core.
-pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
+pub(crate) fn bridge_settings(config: &Config) -> bridge::Settings {
     let hass = &config.home_assistant;
     let door = |settings: &config::DoorSettings| bridge::DoorSettings {
         name: settings.name.clone(),
