@@ -38,6 +38,8 @@ mod transports;
 #[path = "mqtt/trouble.rs"]
 mod trouble;
 
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "support/log.rs"]
 mod log;
 #[path = "support/mosquitto.rs"]
