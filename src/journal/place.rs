@@ -165,12 +165,13 @@ impl Place {
     }
 }
 
-/// Whether a file is empty although the log beside it is not: SQLite would then remove that log, even for a reader.
+/// Whether a file is empty although the log beside it is not: SQLite would then remove that log, even for a reader. It takes
+/// a single byte for nothing as well.
 pub(super) fn is_hollow(file: &Path) -> bool {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
     let mut log = OsString::from(file.as_os_str());
     log.push(BESIDE[0]);
-    fs::metadata(file).is_ok_and(|metadata| metadata.len() == 0) && bytes(Path::new(&log)) > 0
+    fs::metadata(file).is_ok_and(|metadata| metadata.len() <= 1) && bytes(Path::new(&log)) > 0
 }
 
 fn exists(path: &Path) -> bool {
