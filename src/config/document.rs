@@ -108,6 +108,8 @@ fn broken(text: &str, error: &serde_yaml::Error) -> Broken {
                 Some("put quotes around texts that hold \": \" or \" #\" or begin with a special sign"),
             )
         };
+    // What is missing at the end is told of the line behind the last one.
+    let line = line.map(|line| line.min(text.lines().count().max(1)));
     Broken { line, problem, cure }
 }
 
@@ -341,6 +343,12 @@ mod tests {
         let broken = read("api_key: !!int hunter2\n").err().unwrap();
         assert!(!format!("{broken:?}").contains("hunter2"));
         assert_eq!(broken.line, Some(1));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_told_of_the_last_line() {
+        let broken = read("mqtt:\n  url: x\nlog").err().unwrap();
+        assert_eq!(broken.line, Some(3), "{broken:?}");
     }
 
     #[test]
