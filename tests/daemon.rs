@@ -30,6 +30,9 @@ mod environment;
 #[path = "daemon/holds.rs"]
 mod holds;
 #[cfg(test)]
+#[path = "daemon/hostile.rs"]
+mod hostile;
+#[cfg(test)]
 #[path = "daemon/memory.rs"]
 mod memory;
 #[cfg(test)]
