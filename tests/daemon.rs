@@ -63,6 +63,9 @@ mod rig;
 #[path = "daemon/rounds.rs"]
 mod rounds;
 #[cfg(test)]
+#[path = "daemon/sandbox.rs"]
+mod sandbox;
+#[cfg(test)]
 #[path = "daemon/securing.rs"]
 mod securing;
 #[cfg(test)]
