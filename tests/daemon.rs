@@ -15,6 +15,9 @@ mod chaos;
 #[path = "daemon/commands.rs"]
 mod commands;
 #[cfg(test)]
+#[path = "daemon/container.rs"]
+mod container;
+#[cfg(test)]
 #[path = "daemon/day.rs"]
 mod day;
 #[cfg(test)]

@@ -41,6 +41,11 @@ impl Process {
         Self { child, log, out }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.borrow().clone()
