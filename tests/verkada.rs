@@ -15,6 +15,8 @@ mod drill;
 mod environment;
 #[path = "simulator/openapi.rs"]
 mod openapi;
+#[path = "verkada/tokens.rs"]
+mod tokens;
 #[path = "verkada/users.rs"]
 mod users;
 
