@@ -72,6 +72,9 @@ mod sandbox;
 #[path = "daemon/securing.rs"]
 mod securing;
 #[cfg(test)]
+#[path = "daemon/soak.rs"]
+mod soak;
+#[cfg(test)]
 #[path = "daemon/start.rs"]
 mod start;
 #[cfg(test)]

@@ -70,6 +70,13 @@ impl Rig {
         rig
     }
 
+    /// The same with another organisation.
+    pub(crate) async fn of(organisation: Organisation) -> Self {
+        let switches = Switches { rate_limit: false, event_delay_ms: 0, ..Switches::default() };
+        let settings = simulator::Settings { switches, ..simulator::Settings::new(organisation, KEY) };
+        Self::around(simulator::start(settings).await.unwrap()).await
+    }
+
     async fn around(simulator: Simulator) -> Self {
         let broker = broker::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let config = Config::new(simulator.base_url().as_str(), broker.address());
