@@ -16,7 +16,7 @@ use crate::{
     app::{self, End, LockError, State, StateLock},
     audit, calendar, check, clock,
     config::{self, Config, Environment, duration},
-    demo, hass, journal,
+    demo, dump, hass, journal,
     logging::{self, LogHandle},
     signals::{self, Signal},
     simulator,
@@ -201,9 +201,11 @@ struct Simulate {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    // First, because what comes next reads secrets.
+    let guarded = dump::forbid();
     let environment = Environment::from_process();
     let result = match Cli::parse().command {
-        Command::Run(file) => run(&file, &environment),
+        Command::Run(file) => run(&file, &environment, guarded),
         Command::Demo(demo) => run_demo(&demo),
         Command::Check(check) => run_check(&check, &environment),
         Command::Simulate(simulate) => run_simulator(simulate),
@@ -245,10 +247,13 @@ impl From<io::Error> for Failure {
     }
 }
 
-fn run(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure> {
+fn run(file: &ConfigFile, environment: &Environment, guarded: io::Result<()>) -> Result<ExitCode, Failure> {
     let path = config::find(file.config.as_deref(), environment)?;
     let config = config::load(&path, environment)?;
     let log = logging::start(config.log)?;
+    if let Err(error) = guarded {
+        tracing::warn!(%error, "core dumps cannot be forbidden; one would hold every secret");
+    }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -14,6 +14,9 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
+pub mod dump;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod hass;
 pub mod journal;
 pub mod logging;

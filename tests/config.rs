@@ -18,6 +18,10 @@ use verkada2mqtt::{
     model::{DoorId, ProtocolChoice},
 };
 
+#[cfg(unix)]
+#[path = "config/program.rs"]
+mod program;
+
 const LEAST: &str = "verkada: {api_key: test-key}\nmqtt: {url: mqtt://localhost}\n";
 
 fn env(variables: &[(&str, &str)]) -> Environment {
@@ -168,10 +172,16 @@ fn a_secret_in_the_environment_is_taken_and_warned_of() {
 }
 
 #[test]
-fn warns_of_a_password_that_travels_in_the_open() {
+fn warns_of_a_broker_to_which_all_travels_in_the_open() {
     let warned = |url: &str| {
-        let text = format!("verkada: {{api_key: k}}\nmqtt: {{url: \"{url}\", username: u, password: p}}\n");
-        !parse(&text).unwrap().warnings.is_empty()
+        let login = ["", ", username: u, password: p"].map(|login| {
+            let config =
+                parse(&format!("verkada: {{api_key: k}}\nmqtt: {{url: \"{url}\"{login}}}\n")).unwrap();
+            assert_eq!(config.mqtt.is_exposed(), !config.warnings.is_empty(), "{url}");
+            config.mqtt.is_exposed()
+        });
+        assert_eq!(login[0], login[1], "{url}");
+        login[0]
     };
     assert!(warned("mqtt://broker.example"));
     assert!(warned("ws://10.0.0.1"));
@@ -440,7 +450,7 @@ type Edit = (&'static [(&'static str, &'static str)], &'static [(&'static str, C
 const COSTS: &[Edit] = &[
     (&[("/verkada/region", r#""eu""#)], &[("verkada.region", Cost::Restart)]),
     (&[("/verkada/region", "null"), ("/verkada/base_url", r#""http://127.0.0.1:1""#)], &[("verkada.base_url", Cost::Restart)]),
-    (&[("/verkada/api_key", r#""other""#)], &[("verkada.api_key", Cost::Session)]),
+    (&[("/verkada/api_key", r#""other""#)], &[("verkada.api_key", Cost::Token)]),
     (&[("/verkada/api_key_expires", r#""2030-01-01""#)], &[("verkada.api_key_expires", Cost::Nothing)]),
     (&[("/verkada/ca_file", r#""two.pem""#)], &[("verkada.ca_file", Cost::Session)]),
     (&[("/verkada/release_path", r#""deactivate""#)], &[("verkada.release_path", Cost::Session)]),
@@ -577,7 +587,7 @@ fn the_readme_tells_what_a_change_of_each_key_costs() {
         let key = key.replace(".a.", ".<id>.").replace(".b.", ".<id>.");
         known.entry(key).and_modify(|least| *least = (*cost).min(*least)).or_insert(*cost);
     }
-    for cost in [Cost::Nothing, Cost::NextConnection, Cost::Session, Cost::NextStart] {
+    for cost in [Cost::Nothing, Cost::NextConnection, Cost::Token, Cost::Session, Cost::NextStart] {
         let row = format!(" | {} |", cost.words());
         let row = readme.lines().find(|line| line.ends_with(&row)).unwrap_or_else(|| panic!("no row:{row}"));
         let told: BTreeSet<&str> = row.split('`').skip(1).step_by(2).collect();

@@ -6,14 +6,23 @@
 #[path = "daemon/access.rs"]
 mod access;
 #[cfg(test)]
+#[path = "support/authority.rs"]
+mod authority;
+#[cfg(test)]
 #[path = "daemon/calendars.rs"]
 mod calendars;
+#[cfg(test)]
+#[path = "support/canary.rs"]
+mod canary;
 #[cfg(test)]
 #[path = "daemon/chaos.rs"]
 mod chaos;
 #[cfg(test)]
 #[path = "daemon/commands.rs"]
 mod commands;
+#[cfg(test)]
+#[path = "daemon/container.rs"]
+mod container;
 #[cfg(test)]
 #[path = "daemon/day.rs"]
 mod day;
@@ -32,6 +41,9 @@ mod holds;
 #[cfg(test)]
 #[path = "daemon/host.rs"]
 mod host;
+#[cfg(test)]
+#[path = "daemon/hostile.rs"]
+mod hostile;
 #[cfg(test)]
 #[path = "daemon/memory.rs"]
 mod memory;
@@ -63,17 +75,32 @@ mod reload;
 #[path = "daemon/rig.rs"]
 mod rig;
 #[cfg(test)]
+#[path = "daemon/rotation.rs"]
+mod rotation;
+#[cfg(test)]
 #[path = "daemon/rounds.rs"]
 mod rounds;
 #[cfg(test)]
+#[path = "daemon/sandbox.rs"]
+mod sandbox;
+#[cfg(test)]
+#[path = "daemon/secrets.rs"]
+mod secrets;
+#[cfg(test)]
 #[path = "daemon/securing.rs"]
 mod securing;
+#[cfg(test)]
+#[path = "daemon/soak.rs"]
+mod soak;
 #[cfg(test)]
 #[path = "daemon/start.rs"]
 mod start;
 #[cfg(test)]
 #[path = "daemon/trouble.rs"]
 mod trouble;
+#[cfg(test)]
+#[path = "daemon/trust.rs"]
+mod trust;
 #[cfg(test)]
 #[path = "daemon/unlock_as.rs"]
 mod unlock_as;

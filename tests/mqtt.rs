@@ -21,6 +21,8 @@ use verkada2mqtt::{
 
 #[path = "mqtt/against_mosquitto.rs"]
 mod against_mosquitto;
+#[path = "mqtt/damage.rs"]
+mod damage;
 #[path = "mqtt/messages.rs"]
 mod messages;
 #[path = "mqtt/opening.rs"]
@@ -36,6 +38,10 @@ mod transports;
 #[path = "mqtt/trouble.rs"]
 mod trouble;
 
+#[path = "support/authority.rs"]
+mod authority;
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "support/log.rs"]
 mod log;
 #[path = "support/mosquitto.rs"]

@@ -229,6 +229,79 @@ fn project(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
+/// What is wrong with the image that a Dockerfile makes.
+fn image_faults(dockerfile: &str) -> Vec<String> {
+    let code: Vec<&str> = dockerfile.lines().filter(|line| !line.starts_with('#')).collect();
+    let mut faults = Vec::new();
+    let bases = code.iter().filter_map(|line| line.strip_prefix("FROM "));
+    for base in bases.filter_map(|base| base.split_whitespace().next()).filter(|base| *base != "scratch") {
+        let tag = base.rsplit_once(':').map_or("", |(_, tag)| tag);
+        if tag.split(['.', '-']).filter(|part| part.bytes().any(|byte| byte.is_ascii_digit())).count() < 3 {
+            faults.push(format!("the base {base} is not of one version"));
+        }
+    }
+    let last = code.iter().rposition(|line| line.starts_with("FROM ")).unwrap_or_default();
+    let image: Vec<_> = code.iter().skip(last).filter_map(|line| line.split_once(' ')).collect();
+    let all = |name: &str| -> Vec<&str> {
+        image.iter().filter(|(word, _)| *word == name).map(|(_, rest)| *rest).collect()
+    };
+    if all("FROM") != ["scratch"] {
+        faults.push("the image is not made from nothing".to_owned());
+    }
+    for (name, what) in
+        [("RUN", "runs a command"), ("ADD", "adds what is not named"), ("EXPOSE", "opens a port")]
+    {
+        if !all(name).is_empty() {
+            faults.push(format!("the image {what}"));
+        }
+    }
+    let is_number = |id: &str| id.parse::<u32>().is_ok_and(|id| id > 0);
+    let users = all("USER");
+    if !users.last().is_some_and(|user| user.split(':').count() == 2 && user.split(':').all(is_number)) {
+        faults.push(format!("the user is not a number: {users:?}"));
+    }
+    let check =
+        all("HEALTHCHECK").into_iter().filter_map(|check| Some(check.split_once("CMD ")?.1)).collect();
+    for (name, values) in [("ENTRYPOINT", all("ENTRYPOINT")), ("CMD", all("CMD")), ("HEALTHCHECK", check)] {
+        if !matches!(&values[..], [one] if one.starts_with('[')) {
+            faults.push(format!("{name} is not a list of words, for which no shell is needed"));
+        }
+    }
+    faults
+}
+
+#[test]
+fn the_image_is_one_program_of_nobody_from_nothing() {
+    let shipped = project("Dockerfile");
+    assert_eq!(image_faults(&shipped), Vec::<String>::new());
+    for (shipped_line, planted) in [
+        ("FROM rust:1.95.0-alpine3.22", "FROM rust:latest"),
+        ("FROM rust:1.95.0-alpine3.22", "FROM rust:1-alpine"),
+        ("FROM scratch", "FROM alpine:3.22.1"),
+        ("USER 65532:65532", "USER nobody"),
+        ("USER 65532:65532", "USER 0:0"),
+        ("USER 65532:65532", "#"),
+        ("USER 65532:65532", "USER 65532:65532\nRUN chmod 777 /"),
+        ("ENTRYPOINT [\"/verkada2mqtt\"]", "ENTRYPOINT /verkada2mqtt"),
+        ("CMD [\"/verkada2mqtt\", \"healthcheck\"]", "CMD wget localhost"),
+    ] {
+        let text = shipped.replacen(shipped_line, planted, 1);
+        assert_ne!(text, shipped, "{shipped_line}");
+        assert_eq!(image_faults(&text).len(), 1, "{planted}: {:?}", image_faults(&text));
+    }
+    for told in [shipped, project("README.md")] {
+        for flag in [
+            "--read-only",
+            "--cap-drop ALL",
+            "--security-opt no-new-privileges",
+            "--memory ",
+            "--pids-limit ",
+        ] {
+            assert!(told.contains(flag), "nobody is told of {flag}");
+        }
+    }
+}
+
 #[test]
 fn the_readme_pastes_the_shipped_access_list() {
     assert!(project("README.md").contains(project("examples/mosquitto/acl").trim()));

@@ -15,6 +15,8 @@ mod drill;
 mod environment;
 #[path = "simulator/openapi.rs"]
 mod openapi;
+#[path = "verkada/tokens.rs"]
+mod tokens;
 #[path = "verkada/users.rs"]
 mod users;
 
@@ -530,6 +532,58 @@ async fn a_token_that_is_over_is_replaced_once_for_all() {
         let requests: u32 = replies.iter().map(|reply| reply.requests).sum();
         assert_eq!(usize::try_from(requests).unwrap(), server.lines().len());
     }
+}
+
+/// Gives tokens for one key alone; a request with another is not answered.
+fn only_for(key: &'static str) -> impl Fn(&Got) -> Step + Send + Sync {
+    move |got: &Got| match (got.line.as_str(), got.headers.get("x-api-key").map(String::as_str)) {
+        (MINT, Some(given)) if given != key => Step::Stall(Vec::new()),
+        _ => good(got),
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_token_gets_it_with_a_key_that_is_replaced_meanwhile() {
+    let server = Server::start(only_for("another-key")).await;
+    let client = server.client();
+    let asked = client.clone();
+    let waiting = tokio::spawn(async move { ask(&asked, &unlock_call()).await });
+    while server.count(MINT) == 0 {
+        tokio::task::yield_now().await;
+    }
+    client.replace_key("another-key".into()).unwrap();
+    assert_eq!(waiting.await.unwrap().result, unlocked(Some(10)));
+    assert_eq!(server.lines(), [MINT, MINT, UNLOCK]);
+}
+
+#[tokio::test]
+async fn a_new_key_is_used_at_once_and_the_token_of_the_old_one_until_then() {
+    let server = Server::start(but(MINT, |got| match got.headers["x-api-key"].as_str() {
+        "refused-key" => says(401, "no such key"),
+        _ => good(got),
+    }))
+    .await;
+    let client = server.client();
+    assert!(ask(&client, &unlock_call()).await.result.is_ok());
+    let mut settled = client.token_settled();
+    client.replace_key("refused-key".into()).unwrap();
+    settled.changed().await.unwrap();
+    assert!(matches!(client.token_health(), TokenHealth::Refused { .. }));
+    assert!(ask(&client, &unlock_call()).await.result.is_ok(), "the token there is serves on");
+    client.replace_key("another-key".into()).unwrap();
+    settled.changed().await.unwrap();
+    assert!(matches!(client.token_health(), TokenHealth::Valid { .. }));
+    assert!(client.replace_key("a\nb".into()).is_err());
+    assert!(ask(&client, &unlock_call()).await.result.is_ok());
+    let keys: Vec<String> = server
+        .log
+        .lock()
+        .unwrap()
+        .got
+        .iter()
+        .filter_map(|got| got.headers.get("x-api-key").cloned())
+        .collect();
+    assert_eq!(keys, [KEY, "refused-key", "another-key"]);
 }
 
 #[tokio::test]

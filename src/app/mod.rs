@@ -5,8 +5,9 @@ pub mod http;
 mod lock;
 mod memory;
 mod reload;
+mod rotation;
 mod systemd;
-mod wiring;
+pub(crate) mod wiring;
 
 use std::{
     net::SocketAddr,
@@ -21,6 +22,7 @@ use tokio::{
 };
 
 pub use lock::{LockError, StateLock};
+use rotation::SecretFiles;
 pub use wiring::{client_settings, link_settings, securing_settings};
 
 use crate::{
@@ -148,6 +150,7 @@ pub async fn run(
         bridge,
         store,
         journal,
+        token_settled: client.token_settled(),
         client,
         token: TokenState::Missing,
         log,
@@ -158,6 +161,7 @@ pub async fn run(
         status: status_sender,
         watchdog: systemd::Watchdog::start(now.mono),
         stop_by: None,
+        next: None,
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -206,6 +210,8 @@ struct Shell<'a> {
     store: memory::Store,
     journal: Journal,
     client: Client,
+    /// Changes when a request for a token has ended.
+    token_settled: watch::Receiver<()>,
     /// What the core was last told of the token.
     token: TokenState,
     log: &'a LogHandle,
@@ -224,6 +230,8 @@ struct Shell<'a> {
     watchdog: systemd::Watchdog,
     /// When patience with commands under way ends, once a stop was asked for.
     stop_by: Option<Instant>,
+    /// What is to run after the stop, if anything.
+    next: Option<Config>,
 }
 
 impl Shell<'_> {
@@ -235,7 +243,7 @@ impl Shell<'_> {
         signals: &mut mpsc::Receiver<Signal>,
         reload: impl Fn() -> Result<Config, Report>,
     ) -> Result<Option<Config>, Error> {
-        let mut next_config = None;
+        let mut secrets = SecretFiles::watch(config.secret_files.clone());
         loop {
             while let Some(event) = links.securing.next().now_or_never() {
                 self.bridge.handle(Input::Securing(event), clock::now());
@@ -245,14 +253,14 @@ impl Shell<'_> {
                 links.securing.acknowledge(receipt);
             }
             if self.obey() == Some(Restart) {
-                next_config = Some(reload::for_a_restart(config, &reload));
+                self.next = Some(reload::for_a_restart(config, &reload));
                 self.stop();
             }
             let now = clock::now();
             if let Some(stop_by) = self.stop_by
                 && (self.bridge.is_idle() || stop_by <= now.mono)
             {
-                return Ok(next_config);
+                return Ok(self.next.take());
             }
             let deadlines = [
                 self.bridge.next_deadline(now).map(|(at, _)| at),
@@ -262,21 +270,10 @@ impl Shell<'_> {
             ];
             let wake = deadlines.into_iter().flatten().min();
             tokio::select! {
-                signal = signals.recv() => match signal {
-                    Some(Signal::Reload) if self.stop_by.is_some() => {
-                        tracing::info!("the gateway stops already; the configuration is not read again");
-                    }
-                    Some(Signal::Reload) => {
-                        if let Some(next) = self.reload(config, links, http, &reload) {
-                            next_config = Some(next);
-                            self.stop();
-                        }
-                    }
-                    Some(Signal::Stop) | None => {
-                        next_config = None;
-                        self.stop();
-                    }
-                },
+                signal = signals.recv() => {
+                    self.heed(signal, config, (links, http), &reload);
+                    secrets = SecretFiles::watch(config.secret_files.clone());
+                }
                 event = links.securing.next() => self.bridge.handle(Input::Securing(event), clock::now()),
                 event = links.main.next() => {
                     self.hear_burst(event, &mut links.main);
@@ -294,13 +291,42 @@ impl Shell<'_> {
                     }
                     self.bridge.handle(Input::Reply(reply), clock::now());
                 }
+                Ok(()) = self.token_settled.changed() => self.tell_token(),
                 Some(push) = self.pushes.recv() => self.bridge.handle(Input::Push(push), clock::now()),
                 event = self.journal.next() => self.bridge.handle(Input::Journal(event), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = self.store.written(|| clock::now().mono) => {}
+                () = secrets.changed(), if self.stop_by.is_none() => {
+                    self.take_secrets(config, links, http, &reload);
+                }
                 () = sleep_until(wake) => self.bridge.handle_timeout(clock::now()),
             }
             self.watchdog.feed(clock::now().mono);
+        }
+    }
+
+    /// Does what a signal asks for.
+    fn heed(
+        &mut self,
+        signal: Option<Signal>,
+        config: &mut Config,
+        (links, http): (&Links, &http::Server),
+        read: impl Fn() -> Result<Config, Report>,
+    ) {
+        match signal {
+            Some(Signal::Reload) if self.stop_by.is_some() => {
+                tracing::info!("the gateway stops already; the configuration is not read again");
+            }
+            Some(Signal::Reload) => {
+                if let Some(next) = self.reload(config, links, http, read) {
+                    self.next = Some(next);
+                    self.stop();
+                }
+            }
+            Some(Signal::Stop) | None => {
+                self.next = None;
+                self.stop();
+            }
         }
     }
 

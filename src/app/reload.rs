@@ -20,7 +20,7 @@ impl Shell<'_> {
         let next = match read() {
             Ok(next) => next,
             Err(report) => {
-                tracing::error!("the configuration is left as it was: {report}");
+                tell_faults("the configuration is left as it was", &report);
                 return None;
             }
         };
@@ -30,6 +30,32 @@ impl Shell<'_> {
             Err(error) => tracing::error!("the configuration is left as it was: {error}"),
         }
         None
+    }
+
+    /// A secret may have changed in its file: takes the secrets over, and nothing else of what the configuration says by now.
+    pub(super) fn take_secrets(
+        &mut self,
+        config: &mut Config,
+        links: &Links,
+        http: &http::Server,
+        read: impl Fn() -> Result<Config, Report>,
+    ) {
+        let next = match read() {
+            Ok(next) => config.with_secrets_of(&next),
+            Err(report) => {
+                tell_faults("a secret was changed and is not taken", &report);
+                return;
+            }
+        };
+        if config::changes(config, &next).is_empty() {
+            return;
+        }
+        match self.adopt((config, &next), links, http) {
+            Ok(Adopted::Whole) => *config = next,
+            // Not of a secret.
+            Ok(Adopted::Nothing) => {}
+            Err(error) => tracing::error!("a secret was changed and is not taken: {error}"),
+        }
     }
 
     /// Takes a configuration over where nothing has to start again for it, and says of each changed key what it costs.
@@ -51,13 +77,16 @@ impl Shell<'_> {
         // First everything that can fail.
         let client = costs(Cost::Session).then(|| Client::new(wiring::client_settings(new))).transpose()?;
         let access = costs(Cost::NextConnection).then(|| Access::of(new)).transpose()?;
-        tell(&changes, new);
         if let Some(client) = client {
             // Calls under way end with the client that they began with.
+            self.token_settled = client.token_settled();
             self.client = client;
             self.warm();
             self.tell_token();
+        } else if costs(Cost::Token) {
+            self.client.replace_key(new.verkada.api_key.clone())?;
         }
+        tell(&changes, new);
         if let Some(Access { main, securing }) = access {
             links.main.adopt(main);
             links.securing.adopt(securing);
@@ -78,7 +107,7 @@ enum Adopted {
 /// The configuration for a start that was asked for without one: what the file says by now, or what ran until now.
 pub(super) fn for_a_restart(config: &Config, read: impl Fn() -> Result<Config, Report>) -> Config {
     let next = read().unwrap_or_else(|report| {
-        tracing::error!("the gateway restarts with the configuration as it was: {report}");
+        tell_faults("the gateway restarts with the configuration as it was", &report);
         config.clone()
     });
     tell(&config::changes(config, &next), &next);
@@ -111,12 +140,23 @@ fn tell(changes: &[Change], config: &Config) {
             Cost::NextStart => {
                 tracing::warn!(key, "a change of this key takes effect at the next start of the program");
             }
-            Cost::Nothing | Cost::NextConnection | Cost::Session | Cost::Restart => {
+            Cost::Nothing | Cost::NextConnection | Cost::Token | Cost::Session | Cost::Restart => {
                 tracing::info!(key, cost = cost.words(), "a changed key is taken over");
             }
         }
     }
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+}
+
+/// Says why a configuration is not taken: each fault is an event of its own.
+fn tell_faults(what: &str, report: &Report) {
+    tracing::error!("{what}: {}", report.count());
+    for fault in report.faults() {
+        tracing::error!("{fault:#}");
+    }
+    if report.untold() > 0 {
+        tracing::error!("and {} more", report.untold());
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 const SESSION_LASTS: Duration = Duration::from_mins(1);
 
 /// For the core.
-pub(super) fn bridge_settings(config: &Config) -> bridge::Settings {
+pub(crate) fn bridge_settings(config: &Config) -> bridge::Settings {
     let hass = &config.home_assistant;
     let door = |settings: &config::DoorSettings| bridge::DoorSettings {
         name: settings.name.clone(),
@@ -117,6 +117,7 @@ fn announcer(config: &Config) -> Announcer {
         topics: topics(config),
         stamp_commands: hass.stamp_commands,
         own: GatewayFacts {
+            mqtt_unencrypted: config.mqtt.is_exposed(),
             key_expires: config.verkada.api_key_expires.is_some(),
             restart: config.commands.restart,
             intercom: !config.webhook.secrets.is_empty(),

@@ -16,7 +16,7 @@ const DOOR_LEAVES: [&str; 8] =
     ["state", "availability", "position", "held_open", "forced_open", "tamper", "fire", "attributes"];
 const SCENARIO_LEAVES: [&str; 4] = ["state", "availability", "doors_confirmed", "attributes"];
 /// The gateway's own.
-const BRIDGE_LEAVES: [&str; 19] = [
+const BRIDGE_LEAVES: [&str; 20] = [
     "journal_head",
     "lockdown_alarm",
     "lockdown_alarm_attributes",
@@ -24,6 +24,7 @@ const BRIDGE_LEAVES: [&str; 19] = [
     "last_poll",
     "started",
     "key_expires",
+    "mqtt_unencrypted",
     "token",
     "log_level",
     "event_lag",

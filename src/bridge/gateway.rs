@@ -115,6 +115,8 @@ impl Bridge {
         self.show_own("started", view::time(now.utc));
         self.show_settings();
         self.show_own("token", self.gateway.token.word().to_owned());
+        let unencrypted = if self.settings.announcer.own.mqtt_unencrypted { "ON" } else { "OFF" };
+        self.show_own("mqtt_unencrypted", unencrypted.to_owned());
         self.show_own("event_lag", self.gateway.lag());
         self.show_own("budget_left", self.budget.left(now.mono).to_string());
         self.tell_expiry(now);
@@ -144,8 +146,12 @@ impl Bridge {
         self.tell_expiry(now);
     }
 
-    pub(super) fn hear_token(&mut self, token: TokenState) {
-        self.gateway.token = token;
+    pub(super) fn hear_token(&mut self, token: TokenState, now: Now) {
+        let before = std::mem::replace(&mut self.gateway.token, token);
+        if (before, token) == (TokenState::Refused, TokenState::Valid) {
+            // What was refused with it is asked for again, and not only when its turn comes.
+            self.refresh(&List::ALL, now);
+        }
         self.show_own("token", token.word().to_owned());
     }
 

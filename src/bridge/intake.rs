@@ -373,6 +373,10 @@ impl Bridge {
             let text = format!("the journal cannot be written, and nothing opens without a record: {cause}");
             return Err(Refusal::refused(Reason::JournalUnavailable, text));
         }
+        if action.opens() && self.forgotten_until.is_some_and(|until| now.mono < until) {
+            let text = "the journal of earlier runs is lost, so that this may be a copy of a command that was carried out;                         send it again a few seconds from now";
+            return Err(Refusal::refused(Reason::JournalUnavailable, text));
+        }
         self.judge_equal(origin, passed, action, now)?;
         let believed = self.believed(&origin.target, now);
         // An activate is never held back, unless it only asks for a look at what is active already.

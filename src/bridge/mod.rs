@@ -241,6 +241,8 @@ pub struct Bridge {
     alarms: Alarms,
     /// What was wrong with a journal that was set aside at the start.
     journal_replaced: Option<String>,
+    /// When a copy of what an earlier run did would be too old, if no journal tells what that was.
+    forgotten_until: Option<Instant>,
     ids: Ids,
     rates: Rates,
     /// Of commands that were merged with one under way.
@@ -313,6 +315,7 @@ impl Bridge {
             settlements: Settlements::default(),
             alarms: Alarms::remembered(memory.alarms.clone(), now),
             journal_replaced: None,
+            forgotten_until: None,
             ids: Ids::default(),
             rates: Rates::default(),
             merge_rates: Rates::default(),
@@ -398,7 +401,7 @@ impl Bridge {
                 self.hear_intercom(&push, now);
                 self.take_push(push, now);
             }
-            Input::Token(token) => self.hear_token(token),
+            Input::Token(token) => self.hear_token(token, now),
             Input::VendorClock(skew) => self.readiness.note_clock(skew),
             Input::Journal(event) => self.hear_journal(event, now),
             Input::Stop => {

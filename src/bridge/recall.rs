@@ -21,6 +21,7 @@ const RESUMED_FOR: SignedDuration = SignedDuration::from_secs(300);
 impl Bridge {
     /// Takes what the journal tells of earlier runs. To be called once, before any input.
     pub fn recall(&mut self, past: Past, now: Now) {
+        self.forgotten_until = past.replaced.as_ref().map(|_| now.mono + self.settings.commands.max_age);
         self.journal_replaced = past.replaced;
         for alarm in past.alarms {
             self.alarms.recall(alarm, now);

@@ -24,7 +24,7 @@ impl Slugs {
     }
 
     /// The slug of the object `id`, made from `name` the first time and kept from then on. Where another object has
-    /// it, the beginning of the id is appended.
+    /// it, the beginning of the id is appended, then all of it, then a number.
     pub(super) fn of(&mut self, id: &str, name: &str) -> String {
         if let Some(slug) = self.of.get(id) {
             return slug.clone();
@@ -33,8 +33,9 @@ impl Slugs {
             id.chars().filter(char::is_ascii_alphanumeric).take(8).collect::<String>().to_ascii_lowercase();
         let stem = name::slug(name).unwrap_or_else(|| format!("verkada_{short}"));
         let full = name::slug(id).unwrap_or_else(|| short.clone());
-        let candidates = [stem.clone(), format!("{stem}_{short}"), format!("{stem}_{full}")];
-        let slug = candidates.iter().find(|slug| !self.taken.contains(*slug)).unwrap_or(&full).clone();
+        let named = [stem.clone(), format!("{stem}_{short}"), format!("{stem}_{full}")].into_iter();
+        let numbered = (2..=u32::MAX).map(|number| format!("{stem}_{full}_{number}"));
+        let slug = named.chain(numbered).find(|slug| !self.taken.contains(slug)).unwrap_or(full);
         self.taken.insert(slug.clone());
         self.of.insert(id.to_owned(), slug.clone());
         slug
@@ -53,6 +54,8 @@ mod tests {
         assert_eq!(slugs.of("bbbb2222-2", "Main"), "main_bbbb2222_2");
         assert_eq!(slugs.of("aaaa1111-1", "Side"), "main");
         assert_eq!(slugs.of("cccc", "门"), "verkada_cccc");
+        let alike: Vec<_> = ["a-b", "A-B", "a--b", "-a-b", "A-b"].map(|id| slugs.of(id, "Door")).into();
+        assert_eq!(alike, ["door", "door_ab", "door_a_b", "door_a_b_2", "door_a_b_3"]);
         let all: BTreeSet<_> = (0..1000).map(|i| slugs.of(&format!("door-{i}"), "Same")).collect();
         assert_eq!(all.len(), 1000);
     }

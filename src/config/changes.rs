@@ -16,6 +16,8 @@ pub enum Cost {
     Nothing,
     /// The next connection to the broker uses it; the present ones go on.
     NextConnection,
+    /// A new token; the one that there is serves on until then.
+    Token,
     /// A new session with the vendor; the broker is not touched.
     Session,
     /// The gateway starts again within its process: all connections are made anew.
@@ -30,6 +32,7 @@ impl Cost {
         match self {
             Self::Nothing => "nothing: it holds from now on",
             Self::NextConnection => "nothing: the next connection to the broker uses it",
+            Self::Token => "a new token; the one that there is serves until then",
             Self::Session => "a new session with the vendor; the broker is not touched",
             Self::Restart => "a new start within the process: all connections are made anew",
             Self::NextStart => "it waits for the next start of the program",
@@ -66,6 +69,7 @@ pub fn changes(old: &Config, new: &Config) -> Vec<Change> {
         journal: Journal { keep },
         log: Log { level, format },
         warnings: _,
+        secret_files: _,
     } = old;
     let mut found = Changes::default();
     found.verkada(verkada, &new.verkada);
@@ -107,7 +111,7 @@ impl Changes {
         let Verkada { base_url, region, api_key, api_key_expires, ca_pem, release_path } = old;
         let named = if new.region.is_some() { "verkada.region" } else { "verkada.base_url" };
         self.note(named, Cost::Restart, *base_url != new.base_url || *region != new.region);
-        self.note("verkada.api_key", Cost::Session, differ(api_key, &new.api_key));
+        self.note("verkada.api_key", Cost::Token, differ(api_key, &new.api_key));
         self.compare("verkada.api_key_expires", Cost::Nothing, api_key_expires, &new.api_key_expires);
         self.compare("verkada.ca_file", Cost::Session, ca_pem, &new.ca_pem);
         self.compare("verkada.release_path", Cost::Session, release_path, &new.release_path);

@@ -80,15 +80,21 @@ pub(super) fn line_of(text: &str, id: NodeId) -> Option<usize> {
 }
 
 fn broken(text: &str, error: &serde_yaml::Error) -> Broken {
-    let line = error.location().map(|place| place.line());
+    let mut line = error.location().map(|place| place.line());
     let message = error.to_string();
     let indented_by_tab = |line: &str| line.trim_start_matches(' ').starts_with('\t');
     let (problem, cure) =
         if line.and_then(|line| text.lines().nth(line.saturating_sub(1))).is_some_and(indented_by_tab) {
             ("the line is indented with a tab".to_owned(), Some("indent with blanks; YAML takes no tabs"))
-        } else if let Some(ours) = [TOO_MANY, ODD_KEY].into_iter().find(|ours| message.contains(ours)) {
-            (ours.to_owned(), None)
+        } else if message.contains(TOO_MANY) {
+            (TOO_MANY.to_owned(), Some("leave out what is not needed, and write aliases (*) out"))
+        } else if message.contains(ODD_KEY) {
+            (ODD_KEY.to_owned(), Some("begin with config.example.yaml"))
+        } else if message.contains("recursion limit") {
+            ("its values are nested too deep".to_owned(), Some("nest keys as config.example.yaml does"))
         } else if message.contains("more than one document") {
+            line =
+                (1..).zip(text.lines()).filter(|(_, line)| line.starts_with("---")).last().map(|(at, _)| at);
             (
                 "the file holds more than one YAML document".to_owned(),
                 Some("remove the line \"---\" and what follows"),
@@ -102,6 +108,8 @@ fn broken(text: &str, error: &serde_yaml::Error) -> Broken {
                 Some("put quotes around texts that hold \": \" or \" #\" or begin with a special sign"),
             )
         };
+    // What is missing at the end is told of the line behind the last one.
+    let line = line.map(|line| line.min(text.lines().count().max(1)));
     Broken { line, problem, cure }
 }
 
@@ -335,6 +343,12 @@ mod tests {
         let broken = read("api_key: !!int hunter2\n").err().unwrap();
         assert!(!format!("{broken:?}").contains("hunter2"));
         assert_eq!(broken.line, Some(1));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_told_of_the_last_line() {
+        let broken = read("mqtt:\n  url: x\nlog").err().unwrap();
+        assert_eq!(broken.line, Some(3), "{broken:?}");
     }
 
     #[test]

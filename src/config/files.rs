@@ -43,10 +43,10 @@ fn read_checked(
     // Looked at before it is opened, because opening a pipe waits for its other end.
     let metadata = fs::metadata(path).map_err(failed)?;
     if metadata.is_dir() {
-        return Err(Problem::new("is a directory, not a file"));
+        return Err(Problem::with_cure("is a directory, not a file", "name a file in it"));
     }
     if !metadata.is_file() {
-        return Err(Problem::new("is not a regular file"));
+        return Err(Problem::with_cure("is not a regular file", "name a file, no pipe, socket or device"));
     }
     check(&metadata)?;
     let mut bytes = Vec::new();
@@ -54,17 +54,23 @@ fn read_checked(
         .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
         .map_err(failed)?;
     if u64::try_from(bytes.len()).is_ok_and(|len| len > MAX_FILE_BYTES) {
-        return Err(Problem::new("the file is larger than 1 MiB"));
+        return Err(Problem::with_cure(
+            "the file is larger than 1 MiB",
+            "look whether this is the file that is meant",
+        ));
     }
     Ok(bytes)
 }
 
 fn explain(path: &Path, error: &io::Error) -> Problem {
     if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() {
-        return Problem::new("the link points to a file that does not exist");
+        return Problem::with_cure(
+            "the link points to a file that does not exist",
+            format!("see with ls -l {} where it leads", path.display()),
+        );
     }
     if error.kind() == io::ErrorKind::NotFound {
-        return Problem::new("the file does not exist");
+        return Problem::with_cure("the file does not exist", "make it, or name another one");
     }
     if error.kind() == io::ErrorKind::PermissionDenied {
         return Problem::with_cure("the file may not be read", "give it to the user that runs verkada2mqtt");

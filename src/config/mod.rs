@@ -135,8 +135,9 @@ fn read(text: &str, origin: &str, env: &Environment) -> Result<(Config, bool), R
     let mut reader = Reader::new(env);
     let result = reader.root(value, keys::config);
     let (warnings, holds_secret) = (mem::take(&mut reader.warnings), reader.holds_secret);
+    let secret_files = mem::take(&mut reader.secret_files);
     let config = reader.finish(result, text, origin)?;
-    Ok((Config { warnings, ..config }, holds_secret))
+    Ok((Config { warnings, secret_files, ..config }, holds_secret))
 }
 
 fn refuse_other_than_keys(value: &Value) -> Result<(), Problem> {

@@ -11,6 +11,7 @@ mod rule;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
+    path::{Path, PathBuf},
     str::FromStr,
 };
 
@@ -74,6 +75,8 @@ pub(super) struct Reader<'a> {
     pub(super) warnings: Vec<String>,
     /// Whether the file itself holds a secret.
     pub(super) holds_secret: bool,
+    /// The files that hold one each.
+    pub(super) secret_files: Vec<PathBuf>,
     drafts: Vec<Draft>,
     known: Vec<Known>,
     /// Whether maps of sections show one entry `*`, so that a schema can be made.
@@ -86,6 +89,7 @@ impl<'a> Reader<'a> {
             env,
             warnings: Vec::new(),
             holds_secret: false,
+            secret_files: Vec::new(),
             drafts: Vec::new(),
             known: Vec::new(),
             describing: false,
@@ -305,6 +309,11 @@ impl<'r, 'a> Section<'r, 'a> {
     /// Adds a sentence that the program logs at each start.
     pub(super) fn warn(&mut self, sentence: impl Into<String>) {
         self.reader.warnings.push(sentence.into());
+    }
+
+    /// Notes that a secret is in this file, and may change there.
+    pub(super) fn note_secret_file(&mut self, path: &Path) {
+        self.reader.secret_files.push(path.to_owned());
     }
 
     /// Notes that a secret stands open where others may read it; `file_key` is the better place.

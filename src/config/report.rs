@@ -46,6 +46,15 @@ pub struct Fault {
     pub cure: Option<String>,
 }
 
+impl Fault {
+    /// What was read, what is allowed and what to do, as far as there is something to say.
+    fn more(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [("read:", &self.read), ("allowed:", &self.allowed), ("cure:", &self.cure)];
+        all.into_iter().filter_map(|(label, text)| Some((label, text.as_deref()?)))
+    }
+}
+
+/// On several lines for people; the alternate form (`{:#}`) is on one, for a log.
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.place)?;
@@ -53,10 +62,11 @@ impl fmt::Display for Fault {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.problem)?;
-        for (label, text) in [("read:   ", &self.read), ("allowed:", &self.allowed), ("cure:   ", &self.cure)]
-        {
-            if let Some(text) = text {
-                write!(f, "\n    {label} {text}")?;
+        for (label, text) in self.more() {
+            if f.alternate() {
+                write!(f, "; {label} {text}")?;
+            } else {
+                write!(f, "\n    {label:8} {text}")?;
             }
         }
         Ok(())
@@ -81,6 +91,14 @@ impl Report {
         self.untold
     }
 
+    /// How many faults there are, in a sentence.
+    pub fn count(&self) -> String {
+        match self.faults.len().saturating_add(self.untold) {
+            1 => "the configuration has 1 fault".to_owned(),
+            count => format!("the configuration has {count} faults"),
+        }
+    }
+
     pub(super) fn of_one(fault: Fault) -> Self {
         Self { faults: vec![fault], untold: 0 }
     }
@@ -94,10 +112,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.faults.len().saturating_add(self.untold) {
-            1 => f.write_str("the configuration has 1 fault")?,
-            count => write!(f, "the configuration has {count} faults")?,
-        }
+        f.write_str(&self.count())?;
         for fault in &self.faults {
             write!(f, "\n\n{fault}")?;
         }

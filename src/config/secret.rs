@@ -48,11 +48,17 @@ pub(super) fn read(
             section.warn_of_open_secret(&found.spot, keys.file);
             Ok(Some(found))
         }
-        (None, Some(path)) => section
-            .text(keys.file, path, &path_rule(), |path| {
-                secret_in(&absolute_secret(path, keys.name)?, files::read_private, check)
-            })
-            .map(Some),
+        (None, Some(path)) => {
+            let mut file = None;
+            let found = section.text(keys.file, path, &path_rule(), |path| {
+                let path = file.insert(absolute_secret(path, keys.name)?);
+                secret_in(path, files::read_private, check)
+            })?;
+            if let Some(path) = &file {
+                section.note_secret_file(path);
+            }
+            Ok(Some(found))
+        }
         (None, None) => from_systemd(section, keys, check),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -50,9 +50,29 @@ pub struct Config {
     pub log: Log,
     /// Sentences to log at each start: allowed, but better done otherwise. They hold no secret.
     pub warnings: Vec<String>,
+    /// The files that hold one secret each, which may change there.
+    pub secret_files: Vec<PathBuf>,
 }
 
 impl Config {
+    /// This configuration with the secrets of another one that can be taken over without a new start, and nothing else of it.
+    #[must_use]
+    pub fn with_secrets_of(&self, other: &Self) -> Self {
+        let mut next = self.clone();
+        next.verkada.api_key = other.verkada.api_key.clone();
+        if let (Some((_, password)), Some((_, new))) = (&mut next.mqtt.credentials, &other.mqtt.credentials) {
+            password.clone_from(new);
+        }
+        if let (Some(code), Some(new)) = (&mut next.commands.code, &other.commands.code) {
+            code.clone_from(new);
+        }
+        // The first one would open the receiver, and without one there is none.
+        if !next.webhook.secrets.is_empty() && !other.webhook.secrets.is_empty() {
+            next.webhook.secrets.clone_from(&other.webhook.secrets);
+        }
+        next
+    }
+
     /// Whether anything needs exception calendars: the key may lack the permission for them.
     pub fn reads_calendars(&self) -> bool {
         let edits = !self.commands.read_only && !self.calendars.allow.is_empty();
@@ -136,6 +156,15 @@ pub struct Mqtt {
     pub base_topic: String,
     /// How often an idle connection is probed, 5 to 60 s.
     pub keep_alive: Duration,
+}
+
+impl Mqtt {
+    /// Whether what is said to the broker can be read on the network: it goes to another machine without encryption.
+    pub fn is_exposed(&self) -> bool {
+        let is_near = self.host == "localhost"
+            || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        !self.scheme.is_encrypted() && !is_near
+    }
 }
 
 /// What TLS to the broker uses besides the system's authorities.

@@ -120,8 +120,11 @@ impl CodeFacts {
 }
 
 /// What the gateway's own device offers besides what it always does.
+#[expect(clippy::struct_excessive_bools, reason = "each is offered or not by itself")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GatewayFacts {
+    /// Whether what is said to the broker can be read on the network.
+    pub mqtt_unencrypted: bool,
     /// The day on which the API key expires.
     pub key_expires: bool,
     /// The restart of the gateway by a message, and the button for it.

@@ -46,6 +46,12 @@ impl Announcer {
             "command_topic": self.topics.bridge("log_level/set"), "optimistic": false, "retain": false,
         });
         self.add_own(device, "select", ("log_level", "Log level"), level);
+        if self.own.mqtt_unencrypted {
+            let exposed = json!({
+                "device_class": "problem", "payload_on": "ON", "payload_off": "OFF", "icon": "mdi:lock-open-alert",
+            });
+            self.add_own(device, "binary_sensor", ("mqtt_unencrypted", "MQTT unencrypted"), exposed);
+        }
         if self.own.key_expires {
             self.add_own(device, "sensor", ("key_expires", "API key expires"), timestamp("mdi:key-alert"));
         }

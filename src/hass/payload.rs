@@ -22,6 +22,8 @@ const MAX_COMMAND_BYTES: usize = 4096;
 const MAX_TEXT_CHARS: usize = 128;
 /// The longest code, in characters.
 const MAX_CODE_CHARS: usize = 64;
+/// The most that is told of why JSON cannot be read, in characters.
+const MAX_ERROR_CHARS: usize = 400;
 
 /// The shortest hold that can be asked for: the vendor keeps whole minutes.
 const SHORTEST_HOLD: SignedDuration = SignedDuration::from_mins(1);
@@ -160,6 +162,14 @@ impl Malformed {
     fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), id: None, too_large: false }
     }
+
+    /// Without values, which may be a code, and on one line: the parser quotes what was sent.
+    fn json(error: &serde_json::Error) -> Self {
+        let text = without_values(error);
+        let shown = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+        let shown: String = shown.take(MAX_ERROR_CHARS).collect();
+        Self::new(format!("the command is no valid JSON command: {shown}"))
+    }
 }
 
 impl Kind {
@@ -230,8 +240,7 @@ impl Order {
 
     /// Reads a JSON object with `mode` and, all optional, one of `for` and `until`, and what other commands have.
     fn read_hold(text: &str) -> Result<Self, Malformed> {
-        let raw: RawHold = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: RawHold = serde_json::from_str(text).map_err(|error| Malformed::json(&error))?;
         let mode = hold_word(&raw.mode).ok_or_else(|| unknown_word(Kind::Hold, &raw.mode))?.mode;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let span = match (raw.lasts, raw.until) {
@@ -262,8 +271,7 @@ impl Order {
 
     /// Reads a JSON object with `action`, and with `exception`, `exception_id` or both, beside what other commands have.
     fn read_edit(text: &str) -> Result<Self, Malformed> {
-        let raw: RawEdit<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: RawEdit<'_> = serde_json::from_str(text).map_err(|error| Malformed::json(&error))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let edit = match raw.action.to_ascii_lowercase().as_str() {
             "create" => calendar::create(raw.exception_id.as_deref(), raw.exception),
@@ -284,8 +292,7 @@ impl Order {
     }
 
     fn read_json(kind: Kind, text: &str) -> Result<Self, Malformed> {
-        let raw: Raw<'_> = serde_json::from_str(text)
-            .map_err(|error| Malformed::new(format!("the command is no valid JSON command: {error}")))?;
+        let raw: Raw<'_> = serde_json::from_str(text).map_err(|error| Malformed::json(&error))?;
         let verb = kind.verb(&raw.action).ok_or_else(|| unknown_word(kind, &raw.action))?;
         check_texts(raw.id.as_deref(), raw.by.as_deref())?;
         let code = raw.code.and_then(|code| code.0);
@@ -371,13 +378,26 @@ fn legible_id(text: &str) -> Option<String> {
     command.get("id")?.as_str().filter(|id| is_text(id)).map(str::to_owned)
 }
 
+/// What is wrong with a JSON text, without a value of it: somebody may have written a code in the wrong place.
+fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    // What is wanted stands last and holds no value.
+    let Some((read, wanted)) = text.rsplit_once(", expected ") else { return text };
+    let kind = read.split(['"', '`']).next().unwrap_or_default().trim_end();
+    let member = read.strip_prefix("unknown field `").and_then(|rest| rest.strip_suffix('`'));
+    match member.filter(|member| is_plain(member)) {
+        Some(member) => format!("{kind} `{member}`, expected {wanted}"),
+        None => format!("{kind}, expected {wanted}"),
+    }
+}
+
+/// Whether a word cannot hold a code that somebody wrote in the wrong place.
+fn is_plain(word: &str) -> bool {
+    word.len() <= 40 && word.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
+}
+
 fn unknown_word(kind: Kind, word: &str) -> Malformed {
-    // A word with anything but letters may hold a code that somebody wrote in the wrong place.
-    let shown = if word.len() <= 40 && word.chars().all(|c| c.is_ascii_alphabetic()) {
-        format!("{word:?}")
-    } else {
-        "the payload".to_owned()
-    };
+    let shown = if is_plain(word) { format!("{word:?}") } else { "the payload".to_owned() };
     Malformed::new(format!("{shown} is no command here; allowed are {}, or JSON", kind.allowed()))
 }
 
@@ -696,16 +716,24 @@ mod tests {
             (r#"{"action":"unlock","action":"lock"}"#, "duplicate field `action`"),
             (r#"{"id":"x"}"#, "missing field `action`"),
             (r#"{"action":"unlock","issued_at":"yesterday"}"#, "expected a time as Unix seconds"),
-            (r#"{"action":"unlock","issued_at":1e300}"#, "expected a time as Unix seconds"),
+            (
+                r#"{"action":"unlock","issued_at":1e300}"#,
+                "invalid value: floating point, expected a time as Unix seconds",
+            ),
+            (r#"{"action":"unlock","by":7}"#, "invalid type: integer, expected a string at line 1"),
+            (r#"{"action":"unlock","c0de":1}"#, "unknown field, expected one of `action`"),
             (r#"{"action":"unlock","id":""}"#, "member id must have 1 to 128 characters"),
             (r#"{"action":"unlock"} {}"#, "trailing characters"),
             ("{", "EOF"),
+            ("{\"a\\nb\\u001b[31m\":1}", "unknown field, expected one of `action`"),
         ] {
             let error = verb(Kind::Door, payload).unwrap_err();
             assert!(error.contains(part), "{payload}: {error}");
         }
         let malformed = Order::read(Kind::Door, br#"{"action":"open","id":"a1"}"#).unwrap_err();
         assert_eq!(malformed.id.as_deref(), Some("a1"), "the sender finds the answer");
+        let long = verb(Kind::Door, &format!("{{\"{}\":1}}", "x".repeat(4000))).unwrap_err();
+        assert!(long.len() < 500, "{long}");
         let deep = format!("{{\"action\":{}", "[".repeat(4000));
         assert!(verb(Kind::Door, &deep).is_err());
         assert!(Order::read(Kind::Door, &[b'x'; 5000]).unwrap_err().to_string().contains("allowed are 4096"));

@@ -5,6 +5,8 @@
 //! removed, and a new journal begun.
 
 mod chain;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod past;
 mod place;
 mod reading;

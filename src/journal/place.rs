@@ -16,6 +16,8 @@ use super::trouble::Trouble;
 pub(super) const FILE_NAME: &str = "journal.sqlite";
 /// What SQLite keeps beside it while it is open: what was written last, and an index of that.
 const BESIDE: [&str; 2] = ["-wal", "-shm"];
+/// What is said of a file that [`is_hollow`].
+pub(super) const HOLLOW: &str = "it is empty, although what was written last still stands beside it";
 /// Who did what is for the owner alone.
 const PRIVATE: u32 = 0o600;
 /// How many unusable journals are kept. None is ever removed: then no new one is begun before somebody looked.
@@ -76,6 +78,8 @@ impl Place {
         let kind = fs::metadata(&self.file)?.file_type();
         let what = if kind.is_dir() {
             "it is a folder"
+        } else if is_hollow(&self.file) {
+            HOLLOW
         } else if kind.is_fifo() || kind.is_socket() || kind.is_block_device() || kind.is_char_device() {
             "it is no regular file"
         } else {
@@ -159,6 +163,15 @@ impl Place {
     fn sync_directory(&self) -> io::Result<()> {
         File::open(self.directory())?.sync_all()
     }
+}
+
+/// Whether a file is empty although the log beside it is not: SQLite would then remove that log, even for a reader. It takes
+/// a single byte for nothing as well.
+pub(super) fn is_hollow(file: &Path) -> bool {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let mut log = OsString::from(file.as_os_str());
+    log.push(BESIDE[0]);
+    fs::metadata(file).is_ok_and(|metadata| metadata.len() <= 1) && bytes(Path::new(&log)) > 0
 }
 
 fn exists(path: &Path) -> bool {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     chain::Entry,
-    place::Place,
+    place::{self, Place},
     store::{self, BadRow, Head},
     trouble::Trouble,
 };
@@ -176,7 +176,8 @@ pub(super) fn recent(place: &Place, since: Timestamp, each: impl FnMut(Entry)) -
 /// Opens a journal that is there for reading.
 fn connect(file: &Path) -> Result<Connection, ReadError> {
     match fs::metadata(file) {
-        Ok(metadata) if metadata.is_file() => {}
+        Ok(metadata) if metadata.is_file() && !place::is_hollow(file) => {}
+        Ok(metadata) if metadata.is_file() => return Err(explain(file, &place::HOLLOW)),
         Ok(_) => return Err(explain(file, &"it is no file")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ReadError::Missing(file.to_owned()));

@@ -1,5 +1,6 @@
 //! The log: lines on standard error, for people or as JSON.
 
+mod form;
 mod lines;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
 
 use tracing_subscriber::{EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt};
 
-use self::lines::Lines;
+use self::{form::OneLine, lines::Lines};
 use crate::config::{Format, Level, Log};
 
 /// How long the last lines may take at the end of the process.
@@ -36,9 +37,10 @@ pub fn start(log: Log) -> io::Result<LogHandle> {
     let (filter, level) = reload::Layer::new(filter(log.level));
     let registry = tracing_subscriber::registry().with(filter);
     let writer = lines.clone();
+    let colours = io::stderr().is_terminal();
     let layer = fmt::layer()
-        .with_writer(move || writer.clone())
-        .with_ansi(io::stderr().is_terminal())
+        .with_writer(OneLine { to: move || writer.clone(), colours })
+        .with_ansi(colours)
         .with_target(false);
     match log.format {
         Format::Text => registry.with(layer).init(),

@@ -213,8 +213,10 @@ impl Reason {
             Self::JournalUnavailable => (
                 Check::Journal,
                 &[Refused, Failed, Unknown],
-                "The journal cannot be written, and nothing opens without a record.",
-                "see the problem of the gateway: most often the disk is full, or `state_dir` belongs to somebody else",
+                "The journal cannot be written, and nothing opens without a record. Or it was lost, and until `commands.max_age` has \
+                 passed since the start nobody knows what was carried out before.",
+                "see the problem of the gateway: most often the disk is full, or `state_dir` belongs to somebody else; after a \
+                 start with a lost journal, send it again",
             ),
             Self::Merged => (
                 Check::Equal,

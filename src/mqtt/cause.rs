@@ -7,7 +7,8 @@
 
 use std::{error::Error, io};
 
-use rustls::{AlertDescription, CertificateError};
+use jiff::Timestamp;
+use rustls::{AlertDescription, CertificateError, PeerIncompatible, pki_types::UnixTime};
 
 use super::{backoff::Pace, settings::Settings};
 use crate::model::Scheme;
@@ -153,6 +154,12 @@ fn of_tls(error: &rustls::Error, settings: &Settings) -> String {
         rustls::Error::InvalidMessage(_) => {
             format!("{host}:{port} does not speak TLS: is it the port without TLS (mqtt or ws)?")
         }
+        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            format!(
+                "{host}:{port} speaks only TLS 1.1 or older, which is not safe: let the broker speak TLS 1.2 or 1.3"
+            )
+        }
         rustls::Error::AlertReceived(
             alert @ (AlertDescription::CertificateRequired
             | AlertDescription::UnknownCA
@@ -179,20 +186,35 @@ fn of_certificate(fault: &CertificateError, settings: &Settings) -> String {
             };
             format!("the certificate of {host} comes from an unknown issuer: {cure}")
         }
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            format!("the certificate of {host} has expired: renew it, and check that our clock is right")
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            format!("the certificate of {host} is not valid yet: check that our clock is right")
-        }
+        CertificateError::ExpiredContext { time, not_after } => format!(
+            "the certificate of {host} has expired: it was valid until {}, and our clock shows {}; renew it, and check that \
+             our clock is right (NTP)",
+            date(*not_after),
+            date(*time)
+        ),
+        CertificateError::NotValidYetContext { time, not_before } => format!(
+            "the certificate of {host} is not valid yet: it is valid from {}, and our clock shows {}; check that our clock is \
+             right (NTP)",
+            date(*not_before),
+            date(*time)
+        ),
         CertificateError::NotValidForName => {
             format!("the certificate of {host} is for another host: use the name that it names")
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
             format!("the certificate of {host} is for another host: it names {}", presented.join(", "))
         }
+        other if other.to_string().contains("CaUsedAsEndEntity") => format!(
+            "{host} shows the certificate of an authority as its own: give the broker one that an authority signed, and name \
+             that authority's as the CA file"
+        ),
         other => format!("the certificate of {host} is not acceptable: {other}"),
     }
+}
+
+fn date(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).map_or_else(|_| format!("Unix time {seconds}"), |time| time.to_string())
 }
 
 /// Looks for a cause of one kind in the chain. An `io::Error` hides what it wraps from `source`, so both ways are gone.

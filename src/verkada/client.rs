@@ -9,6 +9,8 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use secrecy::SecretString;
+use tokio::sync::watch;
 
 use super::{
     Error, Permit, Settings,
@@ -69,6 +71,17 @@ impl Client {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Takes another API key, and gets a token with it at once. The token there is stays in use until then, and where the
+    /// new key is refused.
+    ///
+    /// # Errors
+    /// If it cannot be a key.
+    pub fn replace_key(&self, key: SecretString) -> Result<(), Error> {
+        self.inner.http.replace_key(key)?;
+        self.inner.tokens.renew();
+        Ok(())
+    }
+
     /// Makes one attempt. Right before every write of an act `call.send_before` is checked, and the permit where the call
     /// needs it; for a read it is checked when the read is handed on, before a connection is made for it. What comes too
     /// late is [`Fault::NotSent`]. A request is repeated only after an answer that proves
@@ -115,6 +128,11 @@ impl Client {
     /// By how much the vendor's clock is ahead of this machine's, if an answer told its time since this was asked last.
     pub fn take_clock(&self) -> Option<SignedDuration> {
         self.inner.http.take_clock()
+    }
+
+    /// Changes when a request for a token has ended, whoever asked for it: [`Self::token_health`] tells how.
+    pub fn token_settled(&self) -> watch::Receiver<()> {
+        self.inner.tokens.settled()
     }
 
     /// How the token is.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -79,14 +79,30 @@ pub(super) enum Handed {
     Lost(Fault),
 }
 
+/// The API key.
+struct Key {
+    text: SecretString,
+    header: HeaderValue,
+}
+
+impl Key {
+    fn new(text: SecretString) -> Result<Self, Error> {
+        let mut header = HeaderValue::from_str(text.expose_secret()).map_err(|_| Error::ApiKey)?;
+        if header.is_empty() {
+            return Err(Error::ApiKey);
+        }
+        header.set_sensitive(true);
+        Ok(Self { text, header })
+    }
+}
+
 /// The HTTP side of the client.
 pub(super) struct Http {
     reads: reqwest::Client,
     pub(super) line: Line,
     base: Url,
     host: HeaderValue,
-    key: SecretString,
-    key_header: HeaderValue,
+    key: Mutex<Key>,
     limits: Limits,
     /// By how much the vendor's clock was ahead of ours at the last answer.
     skew: Mutex<Option<SignedDuration>>,
@@ -102,11 +118,7 @@ impl Http {
     pub(super) fn new(settings: Settings) -> Result<Self, Error> {
         let Settings { base_url: base, api_key: key, ca_pem, release_path: _, privacy: _, limits } = settings;
         let encrypted = check_base(&base)?;
-        let mut key_header = HeaderValue::from_str(key.expose_secret()).map_err(|_| Error::ApiKey)?;
-        if key_header.is_empty() {
-            return Err(Error::ApiKey);
-        }
-        key_header.set_sensitive(true);
+        let key = Mutex::new(Key::new(key)?);
         let tls = tls::config(ca_pem.as_deref(), encrypted)?;
         let mut reads_tls = tls.clone();
         reads_tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -128,7 +140,18 @@ impl Http {
         let target = base.as_str().parse().map_err(|_| unusable("it cannot be used in a request"))?;
         let host = host_header(&base).ok_or_else(|| unusable("it names no host"))?;
         let line = Line::new(tls, target, limits.connect, limits.pool_idle);
-        Ok(Self { reads, line, base, host, key, key_header, limits, skew: Mutex::new(None) })
+        Ok(Self { reads, line, base, host, key, limits, skew: Mutex::new(None) })
+    }
+
+    /// Takes another key for the tokens from now on.
+    pub(super) fn replace_key(&self, key: SecretString) -> Result<(), Error> {
+        *self.key() = Key::new(key)?;
+        Ok(())
+    }
+
+    /// Takes the lock, never across a wait.
+    fn key(&self) -> MutexGuard<'_, Key> {
+        self.key.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gets a new token. A fault other than a refused key or too many requests is [`Fault::NotSent`]: whatever the token
@@ -138,7 +161,7 @@ impl Http {
         let request = self
             .reads
             .post(self.url(&["token"]))
-            .header(API_KEY, self.key_header.clone())
+            .header(API_KEY, self.key().header.clone())
             .header(CONTENT_LENGTH, NOTHING);
         let made = match self.exchange(Operation::Token, request, deadline).await {
             Ok(seen) => self.token_in(&seen),
@@ -450,7 +473,7 @@ impl Http {
     }
 
     fn with_legacy_hint(&self, mut trace: Trace) -> Trace {
-        if self.key.expose_secret().starts_with(LEGACY_KEY) {
+        if self.key().text.expose_secret().starts_with(LEGACY_KEY) {
             trace.text.push_str(
                 "; the key begins with vkd_api_ as keys from before November 2024 do, which know no \
                  tokens: make a new one",
@@ -460,7 +483,7 @@ impl Http {
     }
 
     fn blot(&self, text: &str, auth: Option<&HeaderValue>, person: Option<&str>) -> String {
-        let mut text = text.replace(self.key.expose_secret(), "[secret]");
+        let mut text = text.replace(self.key().text.expose_secret(), "[secret]");
         if let Some(token) = auth.and_then(|token| token.to_str().ok()) {
             text = text.replace(token, "[secret]");
         }
@@ -556,7 +579,7 @@ mod tests {
         let token =
             http.token_in(&Seen { status: 200, headers: HeaderMap::new(), body, flaw: None }).unwrap();
         let request = http.act_request(&http.doors(), &token).unwrap();
-        let shown = format!("{http:?} {:?} {token:?} {request:?}", http.key_header);
+        let shown = format!("{http:?} {:?} {token:?} {request:?}", http.key().header);
         assert_eq!(token, "canary-token");
         assert!(shown.contains("Sensitive") && !shown.contains("canary"), "{shown}");
     }

@@ -6,6 +6,8 @@
 
 mod client;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod http;
 mod line;
 mod permit;

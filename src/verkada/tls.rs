@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io, sync::Arc};
 
 use jiff::Timestamp;
 use rustls::{
-    CertificateError, ClientConfig, RootCertStore,
+    AlertDescription, CertificateError, ClientConfig, PeerIncompatible, RootCertStore,
     pki_types::{CertificateDer, UnixTime, pem::PemObject},
 };
 
@@ -87,8 +87,17 @@ fn lookup_cause(detail: &str) -> String {
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "a foreign enum that may grow")]
 fn tls_cause(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(certificate) = error else {
-        return format!("TLS failed: {error}");
+    let certificate = match error {
+        rustls::Error::InvalidCertificate(certificate) => certificate,
+        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            return "the server speaks only TLS 1.1 or older, which is not safe: a proxy on the way may be too old"
+                .to_owned();
+        }
+        rustls::Error::InvalidMessage(_) => {
+            return format!("the server does not speak TLS ({error}); check the base URL and its port");
+        }
+        other => return format!("TLS failed: {other}"),
     };
     match certificate {
         CertificateError::UnknownIssuer => {
@@ -114,6 +123,11 @@ fn tls_cause(error: &rustls::Error) -> String {
             expected.to_str(),
             presented.join(", ")
         ),
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the server shows the certificate of an authority as its own: it needs one that an authority signed, whose \
+             certificate is then named as the CA file"
+                .to_owned()
+        }
         other => format!("the certificate is refused: {other}"),
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use reqwest::header::HeaderValue;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::{fault::TokenDoubt, http::Http};
 use crate::{
@@ -57,14 +57,23 @@ pub enum TokenHealth {
 
 type Landing = watch::Receiver<Option<Result<Token, Fault>>>;
 
+/// A request for a token that is under way.
+#[derive(Debug)]
+struct Flight {
+    landing: Landing,
+    task: AbortHandle,
+}
+
 #[derive(Debug, Default)]
 struct State {
     current: Option<Token>,
-    flight: Option<Landing>,
+    flight: Option<Flight>,
     refused: Option<(Instant, Fault)>,
     replaced_at: Option<Instant>,
     failed_at: Option<Instant>,
     serial: u64,
+    /// How many keys there were before this one.
+    key: u64,
 }
 
 /// The one holder of the token.
@@ -75,35 +84,44 @@ pub(super) struct Tokens {
     renew: Duration,
     state: Mutex<State>,
     requests: AtomicU32,
+    /// Told at the end of each request.
+    settled: watch::Sender<()>,
 }
 
 impl Tokens {
     /// `life` is how long a token is used, `renew` the age at which the next one is made in the background.
     pub(super) fn new(http: Arc<Http>, life: Duration, renew: Duration) -> Self {
-        Self { http, life, renew, state: Mutex::default(), requests: AtomicU32::new(0) }
+        let (requests, settled) = (AtomicU32::new(0), watch::Sender::new(()));
+        Self { http, life, renew, state: Mutex::default(), requests, settled }
     }
 
     /// The token, making one if there is none. All callers that come meanwhile share one request.
     pub(super) async fn get(self: &Arc<Self>) -> Result<Token, Fault> {
-        let mut landing = {
-            let mut state = self.lock();
-            let now = clock::now().mono;
-            if let Some(token) = &state.current
-                && now.saturating_duration_since(token.born) < self.life
-            {
-                return Ok(token.clone());
+        loop {
+            let (mut landing, key) = {
+                let mut state = self.lock();
+                let now = clock::now().mono;
+                if let Some(token) = &state.current
+                    && now.saturating_duration_since(token.born) < self.life
+                {
+                    return Ok(token.clone());
+                }
+                if let Some((at, fault)) = &state.refused
+                    && now.saturating_duration_since(*at) < RETRY_REFUSED
+                {
+                    return Err(fault.clone());
+                }
+                (self.flight(&mut state), state.key)
+            };
+            let landed = landing.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
+            let result = landed.unwrap_or_else(|| {
+                Err(Fault::NotSent(Trace::new("get token: given up, the program is stopping")))
+            });
+            // What a key gave that was replaced meanwhile decides nothing; the new one has a request under way.
+            if result.is_ok() || self.lock().key == key {
+                return result;
             }
-            if let Some((at, fault)) = &state.refused
-                && now.saturating_duration_since(*at) < RETRY_REFUSED
-            {
-                return Err(fault.clone());
-            }
-            self.flight(&mut state)
-        };
-        let landed = landing.wait_for(Option::is_some).await.ok().and_then(|result| result.clone());
-        landed.unwrap_or_else(|| {
-            Err(Fault::NotSent(Trace::new("get token: given up, the program is stopping")))
-        })
+        }
     }
 
     /// Drops `token`, which the vendor put in doubt, so that [`Tokens::get`] makes or finds another one. False where no
@@ -141,6 +159,18 @@ impl Tokens {
         }
     }
 
+    /// Makes a token with a new key. What was said of the old one counts no more.
+    pub(super) fn renew(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.key = state.key.wrapping_add(1);
+        if let Some(flight) = &state.flight {
+            flight.task.abort();
+        }
+        (state.flight, state.refused, state.replaced_at, state.failed_at) = (None, None, None, None);
+        // Nobody waits for it: who needs a token has one, or asks for it.
+        drop(self.flight(&mut state));
+    }
+
     /// How the token is.
     pub(super) fn health(&self) -> TokenHealth {
         let state = self.lock();
@@ -152,6 +182,11 @@ impl Tokens {
         })
     }
 
+    /// Changes when a request for a token has ended, whoever asked for it.
+    pub(super) fn settled(&self) -> watch::Receiver<()> {
+        self.settled.subscribe()
+    }
+
     /// The token requests made since this was last asked, so that each is counted in one reply.
     pub(super) fn take_requests(&self) -> u32 {
         self.requests.swap(0, Ordering::Relaxed)
@@ -160,26 +195,34 @@ impl Tokens {
     /// Joins the request that is under way or starts one. It runs in a task of its own, so that it outlives a caller
     /// whose time is up.
     fn flight(self: &Arc<Self>, state: &mut State) -> Landing {
-        if let Some(landing) = &state.flight
+        if let Some(Flight { landing, .. }) = &state.flight
             && landing.has_changed().is_ok()
         {
             return landing.clone();
         }
         let (land, landing) = watch::channel(None);
-        state.flight = Some(landing.clone());
         let this = Arc::clone(self);
-        tokio::spawn(async move {
+        let key = state.key;
+        let task = tokio::spawn(async move {
             this.requests.fetch_add(1, Ordering::Relaxed);
             let made = this.http.mint().await;
-            let result = this.settle(made);
+            let result = this.settle(made, key);
             land.send_replace(Some(result));
+            this.settled.send_replace(());
         });
+        state.flight = Some(Flight { landing: landing.clone(), task: task.abort_handle() });
         landing
     }
 
-    fn settle(&self, made: Result<HeaderValue, Fault>) -> Result<Token, Fault> {
+    /// `key` is how many keys there were before the one that was used.
+    fn settle(&self, made: Result<HeaderValue, Fault>, key: u64) -> Result<Token, Fault> {
         let now = clock::now().mono;
         let mut state = self.lock();
+        if key != state.key {
+            // Nothing of it counts for the key that is in use now, whose own request is under way.
+            let fault = Fault::NotSent(Trace::new("get token: the API key was replaced meanwhile"));
+            return Err(made.err().unwrap_or(fault));
+        }
         state.flight = None;
         match made {
             Ok(header) => {

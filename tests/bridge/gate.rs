@@ -396,6 +396,30 @@ fn no_code_is_told_anywhere() {
         }
         bench.command("door/d-1", "7391");
     }
+    for misplaced in [
+        r#""issued_at":"7391""#,
+        r#""issued_at":-7391.5"#,
+        r#""issued_at":{"7391":1}"#,
+        r#""by":7391"#,
+        r#""id":["7391"]"#,
+        r#""id":7391"#,
+        r#""as":"7391""#,
+        r#""7391":1"#,
+        r#""cod7391":1"#,
+        r#""code 7391, expected one":1"#,
+        r#""issued_at":"7391, expected a code""#,
+        r#""id":"7391\u0007""#,
+    ] {
+        for (topic, action) in [("", r#""action":"unlock""#), ("/hold", r#""mode":"unlocked""#)] {
+            bench.command(&format!("door/d-1{topic}"), &format!("{{{action},{misplaced}}}"));
+            bench.command(&format!("door/d-1{topic}"), &format!("{{{misplaced},{action}}}"));
+            bench.run(secs(60));
+        }
+    }
+    for span in [r#""for":"7391""#, r#""for":-7391"#, r#""for":0.7391"#, r#""until":"7391""#] {
+        bench.command("door/d-1/hold", &format!(r#"{{"mode":"unlocked",{span}}}"#));
+        bench.run(secs(60));
+    }
     for _ in 0..5 {
         bench.command("door/d-1", &coded("unlock", "\"73910000\""));
     }

@@ -78,6 +78,7 @@ fn a_start_replaces_all_that_an_earlier_run_told() {
         "=bridge/lockdown_alarm OFF",
         "=bridge/lockdown_alarm_attributes {\"scenarios\":[]}",
         "=bridge/log_level info",
+        "=bridge/mqtt_unencrypted OFF",
         QUIET[0],
         QUIET[1],
         QUIET[2],
@@ -157,6 +158,20 @@ fn the_token_is_shown_as_it_is() {
 }
 
 #[test]
+fn a_key_that_is_taken_again_has_every_list_read_at_once() {
+    let mut bench = Bench::settled();
+    bench.input(Input::Token(TokenState::Refused));
+    let before = bench.reads.clone();
+    for _ in 0..2 {
+        bench.input(Input::Token(TokenState::Valid));
+        for list in ["doors", "scenarios", "events"] {
+            assert_eq!(bench.reads[list], before[list] + 1, "{list}");
+        }
+    }
+    bench.take_log();
+}
+
+#[test]
 fn entities_that_are_not_offered_are_left_out_and_those_that_are_have_a_topic_each() {
     let offered = |own| {
         let bench = {
@@ -175,11 +190,17 @@ fn entities_that_are_not_offered_are_left_out_and_those_that_are_have_a_topic_ea
                 assert_eq!(held.is_some(), shows, "{topic}");
             }
         }
-        ["key_expires", "restart", "intercom"].map(|key| config["components"][key].clone())
+        ["key_expires", "restart", "intercom", "mqtt_unencrypted"]
+            .map(|key| config["components"][key].clone())
     };
     let none = offered(GatewayFacts::default());
-    assert_eq!(none, [const { Value::Null }; 3], "what was never announced needs no removal");
-    let all = offered(GatewayFacts { key_expires: true, restart: true, intercom: true });
+    assert_eq!(none, [const { Value::Null }; 4], "what was never announced needs no removal");
+    let all =
+        offered(GatewayFacts { key_expires: true, restart: true, intercom: true, mqtt_unencrypted: true });
+    assert_eq!(
+        (&all[3]["platform"], &all[3]["device_class"], &all[3]["state_topic"]),
+        (&json!("binary_sensor"), &json!("problem"), &json!("verkada/bridge/mqtt_unencrypted"))
+    );
     assert_eq!(all[0]["state_topic"], "verkada/bridge/key_expires");
     assert_eq!(all[1]["command_topic"], "verkada/bridge/restart/set");
     assert_eq!(all[2]["state_topic"], "verkada/bridge/intercom");

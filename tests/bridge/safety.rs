@@ -6,7 +6,7 @@ use serde_json::json;
 use verkada2mqtt::{
     bridge::Input,
     hass::Style,
-    model::{Answer, EventKind, Fault, Inventory, JournalEvent, Outcome, ScenarioState, Stage},
+    model::{Answer, EventKind, Fault, Inventory, JournalEvent, Outcome, Past, ScenarioState, Stage},
 };
 
 use super::{
@@ -186,6 +186,39 @@ fn an_id_is_known_for_a_day_over_any_number_of_restarts() {
     next_run(&mut bench, secs(3 * 3_600));
     bench.command("door/d-1", payload);
     assert_eq!(count(&bench.take_log(), ">unlock d-1"), 1, "after a day it is forgotten");
+}
+
+#[test]
+fn where_the_journal_is_lost_nothing_opens_before_every_copy_is_too_old() {
+    let lost = || {
+        let mut bench = Bench::new(settings(Style::Device));
+        bench.bridge.recall(Past { replaced: Some("it is torn".to_owned()), ..Past::default() }, bench.now);
+        bench.join();
+        bench.take_log();
+        bench
+    };
+    let mut bench = lost();
+    let payload = r#"{"action":"unlock","id":"x"}"#;
+    bench.command("door/d-1", payload);
+    bench.expect(&[
+        "!door/d-1/result unlock refused journal_unavailable",
+        "=door/d-1/attributes none refused",
+    ]);
+    // Ten seconds after the start, the largest age of a command.
+    bench.run(ms(8_999));
+    bench.take_log();
+    bench.command("door/d-1", "UNLOCK");
+    assert_eq!(bench.take_log()[0], "!door/d-1/result unlock refused journal_unavailable");
+    bench.run(ms(1));
+    bench.take_log();
+    bench.command("door/d-1", payload);
+    assert_eq!(count(&bench.take_log(), ">unlock d-1"), 1, "what was refused may be sent again");
+
+    let mut bench = lost();
+    bench.command("scenario/s-1", "OFF");
+    assert_eq!(bench.take_log()[0], "!scenario/s-1/result release refused journal_unavailable");
+    bench.command("scenario/s-1", "ON");
+    assert_eq!(count(&bench.take_log(), ">activate s-1"), 1, "a lockdown does not wait");
 }
 
 #[test]

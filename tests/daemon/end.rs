@@ -6,6 +6,7 @@ use serde_json::json;
 use verkada2mqtt::simulator::{
     fault::{Effect, Fault, Moment},
     ledger::Endpoint,
+    organisation::Organisation,
 };
 
 use crate::{
@@ -90,7 +91,7 @@ async fn an_unlock_that_does_not_end_is_unknown_when_the_gateway_ends() {
 
 #[tokio::test]
 async fn of_ten_unlocks_under_way_at_a_stop_each_gets_an_end_and_none_is_sent_twice() {
-    let rig = Rig::of_size(10).await;
+    let rig = Rig::of(Organisation::of_size(10, 1, 1)).await;
     let mut gateway = rig.run_ready().await;
     let client = rig.client().await;
     let doors: Vec<String> = rig.world.doors().iter().map(|door| format!("door/{}", door.id)).collect();

@@ -37,7 +37,24 @@ impl Mosquitto {
         Self::start_with(keeps).await
     }
 
+    /// One that also listens with TLS; returns at which port of `localhost`, and the certificate to trust.
+    pub(crate) async fn start_with_tls() -> (Self, u16, String) {
+        let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let port = free_address().port();
+        let lines = format!(
+            "persistence false\nlistener {port}\ncertfile FOLDER/certificate\nkeyfile FOLDER/certificate-key\n"
+        );
+        let (certificate, key) = (identity.cert.pem(), identity.signing_key.serialize_pem());
+        let files = [("certificate", certificate.as_str()), ("certificate-key", &key)];
+        (Self::start_among(&lines, &files).await, port, certificate)
+    }
+
     async fn start_with(persistence: &str) -> Self {
+        Self::start_among(persistence, &[]).await
+    }
+
+    /// With more configuration, in which `FOLDER` stands for where the files are.
+    async fn start_among(more: &str, files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // Mosquitto gives up root for a user of its own, which must be able to read this.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -64,10 +81,13 @@ impl Mosquitto {
             passwords.display(),
             rules.display()
         );
-        let lines = lines + &persistence.replace("FOLDER", folder.path().to_str().unwrap());
+        let lines = lines + &more.replace("FOLDER", folder.path().to_str().unwrap());
         fs::write(folder.path().join("mosquitto.conf"), lines).unwrap();
-        for file in [&rules, &passwords] {
-            fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        for name in ["acl", "passwords"].iter().chain(files.iter().map(|(name, _)| name)) {
+            fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
         }
         let process = Self::run(&folder, address).await;
         Self { folder, address, process }

@@ -2,11 +2,14 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
 use tokio::{sync::watch, time::timeout};
+
+use crate::canary::{Canary, leaks};
 
 /// No wait of a test may take longer, unless it says so.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -14,11 +17,12 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 /// Lines as they come.
 type Lines = watch::Receiver<Vec<String>>;
 
-/// A running program. It is killed, by its own process id, when it is dropped.
+/// A running program. It is killed, by its own process id, when it is dropped; by then it must have shown no secret.
 pub(crate) struct Process {
     child: Child,
     log: Lines,
     out: Lines,
+    secrets: Vec<Canary>,
 }
 
 impl Process {
@@ -38,7 +42,18 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let log = lines(child.stderr.take().unwrap());
         let out = lines(child.stdout.take().unwrap());
-        Self { child, log, out }
+        Self { child, log, out, secrets: Vec::new() }
+    }
+
+    /// The same program, which must not show these.
+    pub(crate) fn keeping(mut self, secrets: Vec<Canary>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything it has logged so far.
@@ -66,15 +81,15 @@ impl Process {
         line(self.out.clone(), 0, text).await
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal: `TERM`, `INT`, `HUP`, `KILL`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
         let script = format!("kill -s {name} {}", self.child.id());
         assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success(), "{script}");
+    }
+
+    /// Whether it will log nothing more.
+    pub(crate) fn has_closed(&self) -> bool {
+        self.log.has_changed().is_err()
     }
 
     /// Waits until it has ended; returns how, and what it wrote.
@@ -99,6 +114,11 @@ impl Drop for Process {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }
+        if !std::thread::panicking() {
+            let written = [self.log(), self.out()].concat().join("\n");
+            let shown = leaks(&self.secrets, "what the program wrote", written.as_bytes());
+            assert_eq!(shown, [""; 0], "{written}");
+        }
     }
 }
 
@@ -114,6 +134,11 @@ impl Ended {
     /// The exit code; `None` where a signal ended it.
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
+    }
+
+    /// Whether its memory was written down when a signal ended it.
+    pub(crate) fn left_a_core(&self) -> bool {
+        self.status.core_dumped()
     }
 }
 

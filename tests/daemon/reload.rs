@@ -6,7 +6,10 @@ use verkada2mqtt::simulator::{
     ledger::Endpoint,
 };
 
-use crate::rig::{Rig, eventually, get, http_after};
+use crate::{
+    process::Process,
+    rig::{Rig, eventually, get, http_after},
+};
 
 /// What a gateway says of a changed key.
 fn cost(key: &str, cost: &str) -> String {
@@ -114,10 +117,7 @@ async fn another_key_is_used_at_once_and_no_command_is_lost_meanwhile() {
         }
     }
     gateway
-        .logs_after(
-            logged,
-            &cost("verkada.api_key", "a new session with the vendor; the broker is not touched"),
-        )
+        .logs_after(logged, &cost("verkada.api_key", "a new token; the one that there is serves until then"))
         .await;
     for (round, door) in doors.iter().enumerate() {
         assert_eq!(client.result(door, &format!("k{round}")).await["outcome"], "done", "{door}");
@@ -164,6 +164,35 @@ async fn a_command_under_way_is_not_touched() {
     assert_eq!(client.result(&door, "u").await["outcome"], "done");
     gateway.logs_after(logged, "the gateway starts version").await;
     assert_eq!(rig.acts().len(), 1);
+}
+
+/// Lets a process open nothing more; what it has open it keeps.
+fn let_open_nothing_more(gateway: &Process) {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let process = Pid::from_raw(gateway.id().try_into().unwrap());
+    let limit = Rlimit { current: Some(3), maximum: Some(1024) };
+    prlimit(process, Resource::Nofile, limit).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_for_want_of_descriptors_leaves_everything_as_it_was() {
+    let mut rig = Rig::start().await;
+    rig.config.set("/commands/unlock", false);
+    let gateway = rig.run_ready().await;
+    let client = rig.client().await;
+    rig.all_is_shown().await;
+    let logged = gateway.log().len();
+    let_open_nothing_more(&gateway);
+    rig.config.set("/commands/unlock", true);
+    gateway.signal("HUP");
+    gateway.logs_after(logged, "ERROR the configuration is left as it was").await;
+    gateway.logs_after(logged, "the file cannot be read (Too many open files").await;
+    let door = format!("door/{}", rig.door("Workshop"));
+    client.publish(&format!("verkada/{door}/set"), r#"{"action": "unlock", "id": "u"}"#).await;
+    let result = client.result(&door, "u").await;
+    assert_eq!((&result["outcome"], &result["reason"]), (&json!("refused"), &json!("not_allowed")));
+    assert_eq!(rig.acts(), []);
+    assert_eq!(rig.retained("verkada/availability").as_deref(), Some("online"));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::{
     io::Write,
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -35,12 +35,16 @@ use verkada2mqtt::{
 };
 
 use crate::{
+    canary::Canary,
+    environment,
     mqtt::{Client, Version},
     process::{Ended, LIMIT, Process},
 };
 
 /// The API key that the simulated vendor takes.
 pub(crate) const KEY: &str = "key-of-the-tests";
+/// The keys that hold a secret.
+const SECRETS: [&str; 6] = ["api_key", "password", "secret", "previous_secret", "code", "totp_secret"];
 /// How long an unlock lasts in the tests.
 pub(crate) const UNLOCK_TIME: Duration = Duration::from_secs(2);
 
@@ -58,9 +62,8 @@ impl Rig {
         Self::around(simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await).await
     }
 
-    /// So many doors that take as long as they like, and a broker.
-    pub(crate) async fn of_size(doors: usize) -> Self {
-        let organisation = Organisation::of_size(doors, 1, 1);
+    /// The same with another organisation.
+    pub(crate) async fn of(organisation: Organisation) -> Self {
         Self::around(simulate_with(SocketAddr::from(([127, 0, 0, 1], 0)), None, organisation).await).await
     }
 
@@ -203,7 +206,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// The least waiting that the configuration allows.
+    /// The least waiting that the configuration allows. With `TRACE=1` in the environment the program tells all it can.
     pub(crate) fn new(base_url: &str, broker: SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = json!({
@@ -212,7 +215,7 @@ impl Config {
             "poll": { "doors": "30s", "scenarios": "1s", "events": "1s" },
             "http": { "listen": "127.0.0.1:0" },
             "state_dir": folder.path().join("state"),
-            "log": { "level": "debug" },
+            "log": { "level": if environment::number("TRACE") == Some(1) { "trace" } else { "debug" } },
         });
         let config = Self { folder, keys };
         config.write();
@@ -229,15 +232,42 @@ impl Config {
         self.write();
     }
 
+    /// Takes a key away, named as for [`Config::set`], and writes the file.
+    pub(crate) fn unset(&mut self, key: &str) {
+        let (parent, last) = key.rsplit_once('/').unwrap();
+        self.keys.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(last).unwrap();
+        self.write();
+    }
+
     /// The file.
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("config.yaml")
     }
 
-    /// Starts the program under test with this file.
+    /// Writes a secret into a file of its own beside the configuration, as editors do it; returns its path.
+    pub(crate) fn secret_file(&self, name: &str, secret: &str) -> String {
+        let path = self.folder.path().join(name);
+        self.replace(&path, secret);
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Starts the program under test with this file. It must show none of the secrets that the file holds or names.
     pub(crate) fn start(&self, command: &[&str]) -> Process {
         let path = self.path();
-        Process::start(&[command, &["--config", path.to_str().unwrap()]].concat())
+        Process::start(&[command, &["--config", path.to_str().unwrap()]].concat()).keeping(self.secrets())
+    }
+
+    /// The secrets that the file holds or names.
+    fn secrets(&self) -> Vec<Canary> {
+        let sections = self.keys.as_object().unwrap().values().filter_map(Value::as_object);
+        let keys = sections.flat_map(|section| section.iter());
+        let secret = |(key, value): (&String, &Value)| {
+            let text = value.as_str()?;
+            let name = key.strip_suffix("_file").unwrap_or(key);
+            let held = if name == key { text.to_owned() } else { fs::read_to_string(text).ok()? };
+            SECRETS.contains(&name).then(|| Canary::new(name, held.trim_end()))
+        };
+        keys.filter_map(secret).collect()
     }
 
     /// Runs the program under test with this file to its end.
@@ -247,12 +277,16 @@ impl Config {
 
     /// Replaces the file by a text that is not what the tests believe it to be.
     pub(crate) fn write_text(&self, text: &str) {
+        self.replace(&self.path(), text);
+    }
+
+    fn replace(&self, path: &Path, text: &str) {
         // A rename, as editors do it: nobody can read half a file.
         let draft = self.folder.path().join("draft");
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft).unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        fs::rename(draft, self.path()).unwrap();
+        fs::rename(draft, path).unwrap();
     }
 
     fn write(&self) {

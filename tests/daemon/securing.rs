@@ -143,11 +143,13 @@ async fn a_lockdown_that_may_be_older_than_a_minute_is_refused_and_somebody_is_t
 
 #[tokio::test]
 async fn a_lockdown_pressed_during_a_reload_is_not_lost() {
-    let rig = Rig::start().await;
+    let mut rig = Rig::start().await;
     let scenario = format!("verkada/scenario/{}", rig.scenario("Lockdown Tern Yard"));
     let client = rig.client().await;
     let gateway = rig.run_ready().await;
     let logged = gateway.log().len();
+    // Needs a new start within the process.
+    rig.config.set("/journal/keep", "30d");
     gateway.signal("HUP");
     for round in 0..20 {
         // Whatever part of the restart each falls into.

@@ -212,6 +212,28 @@ async fn what_stands_beside_a_missing_file_does_not_get_into_a_new_one() {
 }
 
 #[tokio::test]
+async fn an_empty_file_with_a_log_beside_it_is_set_aside_with_the_log() {
+    let files = running().await;
+    // SQLite takes one byte for nothing.
+    for content in ["", "S"] {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(NAMES[0]), content).unwrap();
+        fs::write(directory.path().join(NAMES[1]), &files[1].1).unwrap();
+        let what = "it is empty, although what was written last still stands beside it";
+        let error = journal::verify(directory.path(), None).unwrap_err().to_string();
+        assert!(error.ends_with(what), "{error}");
+        assert_eq!(
+            fs::read(directory.path().join(NAMES[1])).unwrap(),
+            files[1].1,
+            "a reader removes nothing"
+        );
+        let replaced = use_it(directory.path()).await.replaced.unwrap();
+        assert!(replaced.contains(what), "{replaced}");
+        assert_eq!(fs::read(directory.path().join("journal.sqlite.unusable-1-wal")).unwrap(), files[1].1);
+    }
+}
+
+#[tokio::test]
 async fn an_empty_file_is_a_new_journal() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(journal::path(directory.path()), "").unwrap();

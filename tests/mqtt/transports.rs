@@ -4,95 +4,44 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 use verkada2mqtt::{
+    clock,
     model::{ProtocolChoice, Scheme},
     mqtt::{ClientCertificate, connect},
 };
 
 use crate::{
-    BOTH, COMMAND, SEED, down, message, pair, patient, publication,
+    BOTH, COMMAND, SEED,
+    authority::{Authority, Identity},
+    down, message, pair, patient, publication,
     scripted_broker::{Broker, LIMIT, Seen, Sent, Stream, Upgrade},
     settings, websocket,
 };
 
-/// An authority and what it signs.
-struct Authority {
-    pem: String,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-/// A certificate and its key, both PEM.
-struct Identity {
-    chain: String,
-    key: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate().unwrap();
-        Self { pem: params.self_signed(&key).unwrap().pem(), issuer: rcgen::Issuer::new(params, key) }
-    }
-
-    fn sign(&self, name: &str, year: i32) -> Identity {
-        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        let key = rcgen::KeyPair::generate().unwrap();
-        Identity { chain: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
-    }
-}
-
-impl Identity {
-    /// The server side; with `clients` it wants a certificate of that authority.
-    fn acceptor(&self, clients: Option<&Authority>) -> tokio_rustls::TlsAcceptor {
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = rustls::RootCertStore::empty();
-                roots.add(CertificateDer::from_pem_slice(authority.pem.as_bytes()).unwrap()).unwrap();
-                builder.with_client_cert_verifier(
-                    rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .unwrap(),
-                )
-            }
-        };
-        let chain = vec![CertificateDer::from_pem_slice(self.chain.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
-        tokio_rustls::TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()))
-    }
-
-    fn upgrade(&self, clients: Option<&Authority>, websocket: bool) -> Upgrade {
-        let acceptor = self.acceptor(clients);
-        Arc::new(move |tcp| {
-            let acceptor = acceptor.clone();
-            Box::pin(async move {
-                let stream: Box<dyn Stream> = Box::new(acceptor.accept(tcp).await?);
-                if websocket { websocket::accept(stream).await } else { Ok(stream) }
-            })
+/// What a broker does to a connection: TLS as `identity`, and the websocket where one is wanted.
+fn upgrade(identity: &Identity, clients: Option<&Authority>, websocket: bool) -> Upgrade {
+    let acceptor = identity.acceptor(clients);
+    Arc::new(move |tcp| {
+        let acceptor = acceptor.clone();
+        Box::pin(async move {
+            let stream: Box<dyn Stream> = Box::new(acceptor.accept(tcp).await?);
+            if websocket { websocket::accept(stream).await } else { Ok(stream) }
         })
-    }
+    })
 }
 
 #[tokio::test]
 async fn every_scheme_carries_commands_and_publications() {
     let authority = Authority::new("ours");
-    let identity = authority.sign("127.0.0.1", 2100);
+    let identity = authority.sign("127.0.0.1");
     for scheme in [Scheme::Mqtt, Scheme::Mqtts, Scheme::Ws, Scheme::Wss] {
         for protocol in BOTH {
             let broker = match scheme {
                 Scheme::Mqtt => Broker::start().await,
-                Scheme::Mqtts => Broker::start_with(identity.upgrade(None, false)).await,
+                Scheme::Mqtts => Broker::start_with(upgrade(&identity, None, false)).await,
                 Scheme::Ws => {
                     Broker::start_with(Arc::new(|tcp| Box::pin(websocket::accept(Box::new(tcp))))).await
                 }
-                Scheme::Wss => Broker::start_with(identity.upgrade(None, true)).await,
+                Scheme::Wss => Broker::start_with(upgrade(&identity, None, true)).await,
             };
             let mut settings = patient(broker.port(), protocol);
             settings.scheme = scheme;
@@ -113,8 +62,8 @@ async fn every_scheme_carries_commands_and_publications() {
 #[tokio::test]
 async fn a_client_certificate_opens_a_broker_that_wants_one() {
     let authority = Authority::new("ours");
-    let ours = authority.sign("gateway-1", 2100);
-    let broker = Broker::start_with(authority.sign("127.0.0.1", 2100).upgrade(Some(&authority), false)).await;
+    let ours = authority.sign("gateway-1");
+    let broker = Broker::start_with(upgrade(&authority.sign("127.0.0.1"), Some(&authority), false)).await;
     let mut settings = settings(broker.port(), ProtocolChoice::V5);
     settings.scheme = Scheme::Mqtts;
     settings.tls.ca_pem = Some(authority.pem.clone().into_bytes());
@@ -157,15 +106,29 @@ async fn each_failure_of_tls_is_told_by_its_cause() {
     let ours = Authority::new("ours");
     let theirs = Authority::new("theirs");
     assert_eq!(
-        tls_failure(Some(theirs.sign("127.0.0.1", 2100).acceptor(None)), &ours).await,
+        tls_failure(Some(theirs.sign("127.0.0.1").acceptor(None)), &ours).await,
         "the certificate of 127.0.0.1 comes from an unknown issuer: the given CA file is not the one that signed it"
     );
+    let today = clock::now().utc.strftime("%Y-%m-%d").to_string();
+    let expired = tls_failure(Some(ours.sign_for("127.0.0.1", [2019, 2020]).acceptor(None)), &ours).await;
+    let said = "the certificate of 127.0.0.1 has expired: it was valid until 2020-01-01T00:00:00Z, and our clock shows ";
+    assert!(expired.starts_with(&format!("{said}{today}")) && expired.ends_with("(NTP)"), "{expired}");
+    let early = tls_failure(Some(ours.sign_for("127.0.0.1", [2090, 2100]).acceptor(None)), &ours).await;
+    let said = "the certificate of 127.0.0.1 is not valid yet: it is valid from 2090-01-01T00:00:00Z, and our clock shows ";
+    assert!(early.starts_with(&format!("{said}{today}")) && early.ends_with("(NTP)"), "{early}");
+    let own = Identity::self_signed("127.0.0.1", false);
     assert_eq!(
-        tls_failure(Some(ours.sign("127.0.0.1", 2020).acceptor(None)), &ours).await,
-        "the certificate of 127.0.0.1 has expired: renew it, and check that our clock is right"
+        tls_failure(Some(own.acceptor(None)), &ours).await,
+        "the certificate of 127.0.0.1 comes from an unknown issuer: the given CA file is not the one that signed it"
+    );
+    let of_authority = Identity::self_signed("127.0.0.1", true);
+    assert_eq!(
+        tls_failure(Some(of_authority.acceptor(None)), &ours).await,
+        "127.0.0.1 shows the certificate of an authority as its own: give the broker one that an authority signed, and \
+         name that authority's as the CA file"
     );
     assert_eq!(
-        tls_failure(Some(ours.sign("broker.example", 2100).acceptor(None)), &ours).await,
+        tls_failure(Some(ours.sign("broker.example").acceptor(None)), &ours).await,
         "the certificate of 127.0.0.1 is for another host: it names DnsName(\"broker.example\")"
     );
     assert_eq!(
@@ -177,7 +140,7 @@ async fn each_failure_of_tls_is_told_by_its_cause() {
 #[tokio::test]
 async fn a_missing_client_certificate_is_told() {
     let authority = Authority::new("ours");
-    let acceptor = authority.sign("127.0.0.1", 2100).acceptor(Some(&authority));
+    let acceptor = authority.sign("127.0.0.1").acceptor(Some(&authority));
     assert_eq!(
         tls_failure(Some(acceptor), &authority).await,
         "127.0.0.1 does not accept our client certificate, or wants one (CertificateRequired)"

@@ -91,7 +91,7 @@ impl World {
                 if self.broker.up && !self.quiet {
                     self.broker.stalled = true;
                     self.link(LinkEvent::Unproven("silence".to_owned()));
-                    self.again(1_000, 14_000, Happening::Proven);
+                    self.soon(1_000, 14_000, Happening::Proven);
                 }
                 self.again(10_000, 60_000, Happening::Unproven);
             }

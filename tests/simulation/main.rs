@@ -2,8 +2,8 @@
 //! forgets, people who command, and a gateway that crashes and stops. Every step is checked; each run ends in a quiet
 //! phase, after which what is shown must be what is.
 //!
-//! `SEED=n` runs one seed, `SEEDS=n` that many, `FROM=n` those from n on; a failure prints its seed. The files go by what
-//! each part knows:
+//! `SEED=n` runs one seed, `SEEDS=n` that many, `FROM=n` those from n on, `DAYS=n` a long world for that long; a failure prints
+//! its seed. The files go by what each part knows:
 //! `vendor` what is, `people` who does what, `broker` and `securing` what got through, `gateway` how the program comes and goes,
 //! `disk` what outlasts it, `truth` what can be known, `checks` and `end` what must hold.
 
@@ -39,7 +39,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use verkada2mqtt::{
     bridge::Input,
-    model::{AccessEvent, Answer, Call, CallId, EventKind, Fault, Message, Now, Outcome, Push},
+    model::{AccessEvent, Answer, Call, CallId, EventKind, Fault, Message, Now, Outcome, Push, TokenState},
     rng::Rng,
 };
 
@@ -69,6 +69,10 @@ const RELOCKING: [&str; 2] = ["d-1", "d-3"];
 const SCENARIOS: [&str; 3] = ["s-0", "s-1", "s-x"];
 /// How long things happen.
 const BUSY: Duration = Duration::from_secs(150);
+/// How long a session token lives, in worlds that last longer.
+const TOKEN_LIFE: Duration = Duration::from_mins(30);
+/// When a month begins: the clocks of Europe go back on its sixth day, and those of America on its thirteenth.
+const MONTH: &str = "2026-10-20T00:00:00Z";
 /// How long the world is quiet before the end is judged: longer than any activate, unlock or vanishing lasts.
 const QUIET: Duration = Duration::from_mins(5);
 /// The same where events come so late that only the reading of the last hours finds them.
@@ -135,6 +139,26 @@ enum Happening {
     /// The grace of a stop is over.
     Leave(u32),
     Start,
+    /// The token of the last half hour is renewed, or cannot be for a while.
+    Token,
+    TokenAgain,
+}
+
+/// How long a world lasts.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    /// How long things happen.
+    busy: Duration,
+    /// By how much rarer things are than in a short world.
+    pace: u32,
+    /// When it begins.
+    begin: Now,
+}
+
+impl Span {
+    fn short() -> Self {
+        Self { busy: BUSY, pace: 1, begin: start() }
+    }
 }
 
 struct World {
@@ -147,6 +171,7 @@ struct World {
     skew: SignedDuration,
     agenda: BTreeMap<(Instant, u64), Happening>,
     sequence: u64,
+    span: Span,
     quiet: bool,
     gateway: Gateway,
     disk: Disk,
@@ -158,13 +183,18 @@ struct World {
     ledger: Ledger,
     trail: VecDeque<String>,
     publications: usize,
+    tokens: u64,
     /// A digest of all that the core did, to the byte, and when.
     acts: DefaultHasher,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
-        let now = start();
+        Self::lasting(seed, Span::short())
+    }
+
+    fn lasting(seed: u64, span: Span) -> Self {
+        let now = span.begin;
         let mut world = Self {
             seed,
             rng: Rng::new(seed),
@@ -173,6 +203,7 @@ impl World {
             skew: SignedDuration::ZERO,
             agenda: BTreeMap::new(),
             sequence: 0,
+            span,
             quiet: false,
             gateway: Gateway::first(seed, now),
             disk: Disk::default(),
@@ -180,10 +211,11 @@ impl World {
             broker: Broker::default(),
             securing: Securing::default(),
             people: People::default(),
-            truth: Truth::new(seed, now),
+            truth: Truth::new(seed),
             ledger: Ledger::default(),
             trail: VecDeque::new(),
             publications: 0,
+            tokens: 0,
             acts: DefaultHasher::new(),
         };
         world.plan(ms(1), Happening::Connect);
@@ -204,8 +236,11 @@ impl World {
             (150_000, Happening::Crash),
             (180_000, Happening::Stop),
         ] {
-            let at = world.rng.between(ms(1), ms(first));
+            let at = world.rng.between(ms(1), ms(first)) * span.pace;
             world.plan(at, happening);
+        }
+        if span.busy > TOKEN_LIFE {
+            world.plan(TOKEN_LIFE, Happening::Token);
         }
         world
     }
@@ -245,7 +280,16 @@ impl World {
         self.agenda.insert((self.now.mono + after, self.sequence), happening);
     }
 
+    /// What comes again and again, the rarer the longer the world lasts.
     fn again(&mut self, low_ms: u64, high_ms: u64, happening: Happening) {
+        if !self.quiet {
+            let after = self.rng.between(ms(low_ms), ms(high_ms)) * self.span.pace;
+            self.plan(after, happening);
+        }
+    }
+
+    /// What follows from something else.
+    fn soon(&mut self, low_ms: u64, high_ms: u64, happening: Happening) {
         if !self.quiet {
             let after = self.rng.between(ms(low_ms), ms(high_ms));
             self.plan(after, happening);
@@ -279,7 +323,8 @@ impl World {
 
     fn run(&mut self) {
         let quiet = if Self::is_slow(self.seed) { LONG_QUIET } else { QUIET };
-        self.run_until(self.begin + BUSY);
+        let busy = self.begin + self.span.busy;
+        self.run_until(busy);
         self.quiet = true;
         if !self.broker.up && !self.agenda.values().any(|h| matches!(h, Happening::Connect)) {
             self.plan(ms(1), Happening::Connect);
@@ -292,8 +337,9 @@ impl World {
         self.plan(ms(2), Happening::SecuringProven);
         self.plan(ms(1), Happening::Mend);
         self.plan(ms(1), Happening::Clock);
+        self.plan(ms(1), Happening::TokenAgain);
         self.plan(ACKNOWLEDGED_AFTER, Happening::Acknowledge);
-        self.run_until(self.begin + BUSY + quiet);
+        self.run_until(busy + quiet);
         self.judge_the_end();
     }
 
@@ -345,12 +391,7 @@ impl World {
                 self.person();
                 self.again(500, 6_000, Happening::Person);
             }
-            Happening::Visible(event) => {
-                if self.rng.one_in(6) {
-                    self.vendor.visible.push(event.clone());
-                }
-                self.vendor.visible.push(event);
-            }
+            Happening::Visible(event) => self.let_be_read(event),
             Happening::Push(event) => self.push(&event),
             Happening::Elsewhere => {
                 let active = !self.vendor.active["s-x"];
@@ -399,6 +440,37 @@ impl World {
             }
             Happening::Leave(run) => self.leave(run),
             Happening::Start => self.start(),
+            Happening::Token => self.renew_token(),
+            Happening::TokenAgain => self.have_token(),
+        }
+    }
+
+    /// Half an hour is over: the next token is there at once, or the vendor refuses everything until it is.
+    fn renew_token(&mut self) {
+        self.tokens += 1;
+        self.plan(TOKEN_LIFE, Happening::Token);
+        if self.quiet || !self.rng.one_in(12) {
+            self.have_token();
+            return;
+        }
+        self.vendor.refuses = true;
+        let state = self.pick(&[TokenState::Missing, TokenState::Refused]);
+        self.hear_token(state);
+        self.soon(1_000, 600_000, Happening::TokenAgain);
+    }
+
+    fn have_token(&mut self) {
+        self.vendor.refuses = false;
+        if self.span.busy > TOKEN_LIFE {
+            self.hear_token(TokenState::Valid);
+        }
+    }
+
+    fn hear_token(&mut self, state: TokenState) {
+        self.note(&format!("the token is {}", state.word()));
+        if !self.gateway.down {
+            self.gateway.bridge.handle(Input::Token(state), self.now);
+            self.drain();
         }
     }
 
@@ -408,7 +480,7 @@ impl World {
         }
         self.note(&format!("a webhook brings {} {:?}", event.id, event.kind));
         if self.rng.one_in(6) {
-            self.again(1, 20_000, Happening::Push(event.clone()));
+            self.soon(1, 20_000, Happening::Push(event.clone()));
         }
         let nudge = match self.rng.below(6) {
             0 => Some(Push::ReadScenarios),
@@ -504,5 +576,27 @@ fn the_same_seed_gives_the_same_run() {
     };
     for seed in 0..10 {
         assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}
+
+/// The first world is judged by all that it shows; in the second, the wall clock is set back and forth as well.
+#[test]
+fn a_month_is_shown_as_it_is() {
+    let days = u32::try_from(number("DAYS").unwrap_or(1)).unwrap();
+    let seeds = number("SEED").map_or(0..2, |seed| seed..seed + 1);
+    for seed in seeds {
+        let begin = Now { utc: MONTH.parse().unwrap(), ..start() };
+        let span = Span { busy: Duration::from_hours(24) * days, pace: 200, begin };
+        let mut world = World::lasting(seed, span);
+        world.run();
+        let (ended, days) = (|outcome| world.gateway.ended(outcome, world.now), u64::from(days));
+        let (done, expired) = (ended(Outcome::Done), ended(Outcome::Expired));
+        let runs = world.gateway.run + 1;
+        println!(
+            "seed {seed}: {days} days, {} tokens, {runs} runs, {done} commands done, {expired} expired, {} publications",
+            world.tokens, world.publications
+        );
+        assert!(world.tokens >= 48 * days, "seed {seed}");
+        assert!(done > 20 * days && u64::from(runs) > days, "hardly anything happened with seed {seed}");
     }
 }

@@ -70,7 +70,7 @@ impl World {
                 if self.securing.up && !self.quiet {
                     self.securing.stalled.get_or_insert(self.now.mono);
                     self.link_securing(LinkEvent::Unproven("silence".to_owned()));
-                    self.again(1_000, 14_000, Happening::SecuringProven);
+                    self.soon(1_000, 14_000, Happening::SecuringProven);
                 }
                 self.again(10_000, 60_000, Happening::SecuringUnproven);
             }

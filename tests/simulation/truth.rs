@@ -25,6 +25,8 @@ const SCENARIOS_LAST: Duration = Duration::from_secs(15);
 const EVENTS_LAST: Duration = Duration::from_secs(15);
 /// The same where webhooks let polls of events wait.
 const EVENTS_LAST_BESIDE_WEBHOOKS: Duration = Duration::from_secs(90);
+/// How far the late reading of events looks back.
+const LATE_READS: Duration = Duration::from_hours(6);
 /// How long doors and scenarios stay available after the last heartbeat came back.
 const UNPROVEN_LASTS: Duration = Duration::from_secs(10);
 /// From when on a reading that loses many is believed.
@@ -220,8 +222,8 @@ pub(crate) struct Truth {
     events_last: Duration,
     /// Walks over the events by where they begin: the polls' and the late one may be under way at once.
     walks: BTreeMap<Timestamp, Walk>,
-    /// Walks that begin earlier are the late one.
-    polls_from: Timestamp,
+    /// Where the late one begins.
+    late_from: Option<Timestamp>,
     pub(crate) door_roster: Roster,
     pub(crate) scenario_roster: Roster,
     link: Link,
@@ -229,7 +231,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    pub(crate) fn new(seed: u64, now: Now) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self {
             doors: DOORS.into_iter().map(|id| (id, Evidence::default())).collect(),
             scenarios: BTreeMap::new(),
@@ -239,7 +241,7 @@ impl Truth {
             event_list: Reading::default(),
             events_last: if seed.is_multiple_of(3) { EVENTS_LAST } else { EVENTS_LAST_BESIDE_WEBHOOKS },
             walks: BTreeMap::new(),
-            polls_from: now.utc - secs(2 * 3600),
+            late_from: None,
             door_roster: Roster::default(),
             scenario_roster: Roster::default(),
             link: Link::default(),
@@ -275,6 +277,15 @@ impl Truth {
     /// An activate or release is sent.
     pub(crate) fn act(&mut self, scenario: &ScenarioId, call: CallId) {
         self.scenarios.entry(scenario.to_string()).or_default().last_act = Some(call);
+    }
+
+    /// The core asks for something.
+    pub(crate) fn ask(&mut self, request: &Request, now: Now) {
+        if let Request::ReadEvents { since, page: None } = request
+            && *since == now.utc - LATE_READS
+        {
+            self.late_from = Some(*since);
+        }
     }
 
     pub(crate) fn learn(&mut self, id: CallId, request: &Request, result: Result<Answer, Fault>, now: Now) {
@@ -338,7 +349,7 @@ impl Truth {
     }
 
     fn learn_page(&mut self, since: Timestamp, first: bool, read: Result<EventPage, Fault>, now: Now) {
-        let late = since < self.polls_from;
+        let late = self.late_from == Some(since);
         let mut walk = if first { Walk::default() } else { self.walks.remove(&since).unwrap_or_default() };
         let fault = match read {
             Err(fault) => Some(fault),

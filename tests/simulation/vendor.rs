@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use verkada2mqtt::{
     bridge::Input,
     model::{
@@ -51,6 +51,8 @@ pub(crate) struct Vendor {
     webhooks: bool,
     /// How late events can be read, at most.
     latest: Duration,
+    /// Whether our token is no good.
+    pub(crate) refuses: bool,
     pub(crate) listed: BTreeSet<&'static str>,
     pub(crate) unlocked_until: BTreeMap<&'static str, Instant>,
     pub(crate) active: BTreeMap<&'static str, bool>,
@@ -66,10 +68,16 @@ pub(crate) struct Vendor {
 }
 
 impl Vendor {
+    /// How many events there were.
+    pub(crate) fn arisen(&self) -> usize {
+        usize::try_from(self.next_event).unwrap()
+    }
+
     pub(crate) fn new(seed: u64, now: Now) -> Self {
         Self {
             webhooks: !seed.is_multiple_of(3),
             latest: if World::is_slow(seed) { secs(120) } else { secs(40) },
+            refuses: false,
             listed: DOORS.into_iter().collect(),
             unlocked_until: BTreeMap::new(),
             active: SCENARIOS.into_iter().map(|id| (id, false)).collect(),
@@ -105,6 +113,7 @@ impl World {
         if let Request::Activate { scenario } | Request::Release { scenario } = &call.request {
             self.truth.act(scenario, call.id);
         }
+        self.truth.ask(&call.request, self.now);
         let fate = self.fate(&call.request);
         self.note(&format!("> {what} ({:?}), fate {fate:?}", call.id));
         let slow = !self.quiet && self.rng.one_in(15);
@@ -146,6 +155,9 @@ impl World {
     }
 
     fn fate(&mut self, request: &Request) -> Fate {
+        if self.vendor.refuses {
+            return Fate::Unauthorized;
+        }
         if self.quiet || !self.rng.one_in(4) {
             return Fate::Fine;
         }
@@ -397,6 +409,17 @@ impl World {
             self.plan(late, Happening::Push(event.clone()));
         }
         self.plan(delay, Happening::Visible(event));
+    }
+
+    /// An event can be read from now on, one of six twice.
+    pub(crate) fn let_be_read(&mut self, event: AccessEvent) {
+        // Nobody asks for older ones.
+        let old = event.at - SignedDuration::from_hours(26);
+        self.vendor.visible.retain(|event| event.at > old);
+        if self.rng.one_in(6) {
+            self.vendor.visible.push(event.clone());
+        }
+        self.vendor.visible.push(event);
     }
 
     pub(crate) fn set_scenario(&mut self, id: &'static str, active: bool) {

@@ -59,7 +59,7 @@ pub(crate) fn settings(style: Style) -> Settings {
             prefix: "homeassistant".to_owned(),
             topics: Topics::new("verkada"),
             stamp_commands: true,
-            own: GatewayFacts { key_expires: true, restart: true, intercom: false },
+            own: GatewayFacts { key_expires: true, restart: true, ..GatewayFacts::default() },
             code: CodeFacts::default(),
         },
         birth: Birth { topic: "homeassistant/status".to_owned(), payload: "online".to_owned() },
@@ -270,13 +270,14 @@ fn is_quiet(topic: &str) -> bool {
     ["doors_confirmed", "lockdown_ready", "lockdown_ready_attributes", "round_trip"].contains(&leaf)
 }
 
-const DIAGNOSTICS: [&str; 11] = [
+const DIAGNOSTICS: [&str; 12] = [
     "journal_head",
     "lockdown_alarm_attributes",
     "budget_left",
     "event_lag",
     "key_expires",
     "log_level",
+    "mqtt_unencrypted",
     "problem",
     "problem_active",
     "problem_attributes",

@@ -452,7 +452,7 @@ impl Served {
     }
 }
 
-fn encode_publish(version: u8, sent: &Sent) -> Vec<u8> {
+pub(crate) fn encode_publish(version: u8, sent: &Sent) -> Vec<u8> {
     let mut bytes = BytesMut::new();
     if version == 5 {
         let qos = if sent.qos == 0 { rumqttc::QoS::AtMostOnce } else { rumqttc::QoS::AtLeastOnce };

@@ -61,6 +61,7 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         journal,
         log,
         warnings: Vec::new(),
+        secret_files: Vec::new(),
     })
 }
 

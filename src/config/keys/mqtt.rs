@@ -1,6 +1,6 @@
 //! `mqtt`: the broker, the login, TLS and our place among the topics.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::json;
@@ -56,13 +56,7 @@ pub(super) fn mqtt(section: &mut Section<'_, '_>) -> Result<Mqtt, Faulty> {
         .duration(Duration::from_secs(10), Duration::from_secs(5)..=Duration::from_mins(1));
     let Broker { scheme, host, port, ws_path } = broker?;
     let credentials = credentials?;
-    if credentials.is_some() && !scheme.is_encrypted() && !is_near(&host) {
-        section.warn(
-            "mqtt.url is not encrypted: whoever can listen on the network reads the password \
-             and can unlock doors; use mqtts or wss",
-        );
-    }
-    Ok(Mqtt {
+    let mqtt = Mqtt {
         scheme,
         host,
         port,
@@ -73,7 +67,14 @@ pub(super) fn mqtt(section: &mut Section<'_, '_>) -> Result<Mqtt, Faulty> {
         tls: tls?,
         base_topic,
         keep_alive,
-    })
+    };
+    if mqtt.is_exposed() {
+        section.warn(
+            "mqtt.url is not encrypted: whoever can listen on the network reads passwords and codes \
+             and can unlock doors; use mqtts or wss",
+        );
+    }
+    Ok(mqtt)
 }
 
 struct Broker {
@@ -131,11 +132,6 @@ fn broker(text: &str) -> Result<Broker, Problem> {
 
 fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-}
-
-/// Whether the broker runs on this machine.
-fn is_near(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 type Login = Option<(String, SecretString)>;

@@ -86,12 +86,15 @@ fn private_key(path: &Path) -> Result<SecretString, Problem> {
 fn belong_together(cert_pem: &[u8], key_pem: &SecretString) -> Result<(), Problem> {
     let chain = CertificateDer::pem_slice_iter(cert_pem).collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_slice(key_pem.expose_secret().as_bytes());
-    let (Ok(chain), Ok(key)) = (chain, key) else { return Err(Problem::new("the file holds broken PEM")) };
+    let (Ok(chain), Ok(key)) = (chain, key) else {
+        return Err(Problem::with_cure("the file holds broken PEM", "copy it again, whole"));
+    };
     match CertifiedKey::from_der(chain, key, &default_provider()) {
         Ok(_) => Ok(()),
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(Problem::new("the certificate does not belong to the key in key_file"))
-        }
+        Err(rustls::Error::InconsistentKeys(_)) => Err(Problem::with_cure(
+            "the certificate does not belong to the key in key_file",
+            "name the key that was made for this certificate",
+        )),
         Err(error) => Err(Problem::new(format!("certificate or key cannot be used: {error}"))),
     }
 }
