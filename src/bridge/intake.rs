@@ -374,7 +374,8 @@ impl Bridge {
             return Err(Refusal::refused(Reason::JournalUnavailable, text));
         }
         if action.opens() && self.forgotten_until.is_some_and(|until| now.mono < until) {
-            let text = "the journal of earlier runs is lost, so that this may be a copy of a command that was carried out;                         send it again a few seconds from now";
+            let text = "the journal of earlier runs is lost, so that this may be a copy of a command that was carried \
+                        out; send it again a few seconds from now";
             return Err(Refusal::refused(Reason::JournalUnavailable, text));
         }
         self.judge_equal(origin, passed, action, now)?;
