@@ -1,10 +1,18 @@
 //! What Prometheus is told, and that its books balance.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
 use verkada2mqtt::simulator::ledger::Endpoint;
 
-use crate::rig::{Rig, eventually, get, http};
+use crate::rig::{Rig, eventually, get, http, ready};
 
 /// Commands of the flood.
 const FLOOD: usize = 5_000;
@@ -138,4 +146,81 @@ async fn books_balance_after_a_flood_and_name_nobody() {
     assert!(samples["verkada2mqtt_journal_durable_records"] > 0.5);
     let named = |series: &&String| series.contains(door.as_str()) || series.contains(scenario.as_str());
     assert_eq!(samples.keys().find(named), None);
+}
+
+/// Asks the server for something, on a connection of its own; `None` where it does not answer, as it may in a flood.
+async fn ask(server: SocketAddr, request: &str, body: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(server).await.ok()?;
+    let head =
+        format!("{request} HTTP/1.1\r\nHost: {server}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(head.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
+
+#[tokio::test]
+async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() {
+    let secret = "canary-of-the-webhook";
+    let rig = Rig::start_with_webhooks(secret).await;
+    let gateway = rig.run();
+    let http = ready(&gateway).await;
+    let client = rig.client().await;
+    client.shows("verkada/availability", "online").await;
+    let (door, scenario) = (rig.door("Workshop"), rig.scenario("Lockdown Tern Yard"));
+    let names = |samples: &Samples| samples.keys().cloned().collect::<BTreeSet<_>>();
+    let before = names(&scrape(http).await);
+
+    let paths = [
+        "/",
+        "/../../etc/passwd",
+        "/%2e%2e/",
+        "/metrics/",
+        "/healthz/x",
+        "/webhook",
+        "/admin",
+        "/api/unlock",
+    ];
+    for path in paths {
+        for method in ["GET", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT"] {
+            let status = ask(http, &format!("{method} {path}?door={door}"), "").await;
+            assert!(status.is_none_or(|status| (400..500).contains(&status)), "{method} {path}: {status:?}");
+        }
+    }
+    for (request, status) in [("POST /metrics", 405), ("DELETE /readyz", 405), ("POST /webhook/verkada", 401)]
+    {
+        assert_eq!(ask(http, request, "{}").await, Some(status), "{request}");
+    }
+
+    let mut flood = JoinSet::new();
+    for _ in 0..100 {
+        flood.spawn(async move {
+            let mut answered = 0;
+            for _ in 0..40 {
+                answered += usize::from(ask(http, "POST /webhook/verkada", "{}").await == Some(401));
+            }
+            answered
+        });
+    }
+    let unlock = format!("door/{door}");
+    client.publish(&format!("verkada/{unlock}/set"), r#"{"action": "unlock", "id": "u"}"#).await;
+    assert_eq!(client.result(&unlock, "u").await["outcome"], "done");
+    let lockdown = format!("scenario/{scenario}");
+    client.publish(&format!("verkada/{lockdown}/set"), r#"{"action": "activate", "id": "a"}"#).await;
+    assert_eq!(client.result(&lockdown, "a").await["outcome"], "done");
+    let mut answered = 0;
+    while let Some(served) = flood.join_next().await {
+        answered += served.unwrap();
+    }
+    assert!(answered > 500, "it was a flood: {answered}");
+
+    eventually("it is ready", async || (get(http, "/readyz").await.0 == 200).then_some(())).await;
+    let after = names(&scrape(http).await);
+    let new: Vec<_> = after.difference(&before).collect();
+    assert!(new.iter().all(|series| series.starts_with("verkada2mqtt_commands_ended_total{")), "{new:?}");
+    assert!(after.len() <= 220, "{} series", after.len());
+    for text in [door.as_str(), scenario.as_str(), secret, "Workshop"] {
+        assert!(!after.iter().any(|series| series.contains(text)), "{text}");
+    }
+    assert_eq!(rig.acts().len(), 2, "nothing that came over HTTP was carried out");
 }
