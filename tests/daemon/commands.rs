@@ -1,10 +1,16 @@
 //! Commands, from the message to the building and back.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
-use verkada2mqtt::{clock, simulator::ledger::Endpoint};
+use tokio::time::Instant;
+use verkada2mqtt::{clock, rng::Rng, simulator::ledger::Endpoint};
 
 use crate::{
+    chaos::{fault, journal, judge_unlocks, lives},
+    environment::number,
     mqtt::{Client, Version},
+    process::LIMIT,
     rig::{Rig, eventually},
 };
 
@@ -227,4 +233,71 @@ async fn a_retained_command_from_before_the_start_is_never_executed() {
         let acts: Vec<Endpoint> = rig.acts().iter().map(|act| act.endpoint).collect();
         assert_eq!(acts, [Endpoint::AdminUnlock], "{version:?}");
     }
+}
+
+/// Random commands, known and unknown, with faults of the vendor; what was told, what was written down and what the vendor
+/// did are one account.
+#[tokio::test]
+async fn results_journal_and_ledger_tell_the_same() {
+    let seed = number("SEED").unwrap_or_else(|| clock::now().utc.as_second().unsigned_abs());
+    println!("SEED={seed}");
+    let mut rng = Rng::new(seed);
+    let rig = Rig::start().await;
+    let _gateway = rig.run_ready().await;
+    let client = rig.client().await;
+    let doors: Vec<_> = rig.world.doors().iter().map(|door| door.id.clone()).collect();
+    let scenarios: Vec<_> = rig.world.scenarios().iter().map(|scenario| scenario.id.clone()).collect();
+    let pick = |rng: &mut Rng, count: usize| usize::try_from(rng.below(count.try_into().unwrap())).unwrap();
+    let mut sent = BTreeMap::new();
+    for round in 0..60 {
+        let (target, action) = match rng.below(6) {
+            0 => (format!("scenario/{}", scenarios[pick(&mut rng, scenarios.len())]), "activate"),
+            1 => (format!("scenario/{}", scenarios[pick(&mut rng, scenarios.len())]), "release"),
+            2 => (format!("door/no-such-door-{round}"), "unlock"),
+            3 => (format!("door/{}", doors[pick(&mut rng, doors.len())]), "open sesame"),
+            _ => (format!("door/{}", doors[pick(&mut rng, doors.len())]), "unlock"),
+        };
+        if rng.one_in(4) {
+            rig.world.inject(fault(&mut rng)).unwrap();
+        }
+        let id = format!("b-{round}");
+        client
+            .publish(&format!("verkada/{target}/set"), format!(r#"{{"action": "{action}", "id": "{id}"}}"#))
+            .await;
+        // The others go on beside the next ones.
+        if target.starts_with("door/") && rng.one_in(3) {
+            client.result(&target, &id).await;
+        }
+        sent.insert(id, target);
+    }
+    rig.world.clear_faults();
+    let ends = || -> BTreeMap<String, Vec<String>> {
+        let ends = |target, id| {
+            let mut outcomes = client.outcomes(target, id);
+            outcomes.retain(|outcome| outcome != "accepted");
+            outcomes
+        };
+        sent.iter().map(|(id, target)| (id.clone(), ends(target, id))).collect()
+    };
+    // A release of which no answer came is looked for in the list for a while.
+    let patience = Instant::now() + 3 * LIMIT;
+    while ends().values().any(Vec::is_empty) && Instant::now() < patience {
+        let count = client.count();
+        client.until("the next message", |heard| (heard.len() > count).then_some(())).await;
+    }
+    let told = ends();
+
+    let records = journal(&rig.config).await;
+    let (lives, _) = lives(&records);
+    let mut written: BTreeMap<String, Vec<String>> =
+        lives.iter().map(|(id, life)| (id.clone(), life.ends.clone())).collect();
+    for record in records.iter().filter(|record| record["stage"] == "refused") {
+        let text = |member: &str| record[member].as_str().unwrap().to_owned();
+        written.entry(text("command")).or_default().push(text("outcome"));
+    }
+    assert_eq!(told, written, "each command has one end, and it is the same in both");
+    assert!(told.values().all(|ends| ends.len() == 1), "{told:?}");
+    judge_unlocks(&rig.world, &doors, &lives);
+    let executed = rig.acts().iter().filter(|act| act.executed).count();
+    assert!(executed > 2 && lives.len() > 5, "hardly anything happened: {executed} {}", lives.len());
 }
