@@ -206,7 +206,7 @@ fn the_checker_finds_what_the_unit_forbids() {
 }
 
 #[tokio::test]
-#[ignore = "needs mosquitto, strace and systemd-analyze; .ci/run runs it"]
+#[ignore = "needs mosquitto, strace, systemd-analyze and root; .ci/run runs it"]
 async fn the_unit_allows_what_the_gateway_does() {
     let run = traced_run().await;
     let groups =
@@ -282,7 +282,12 @@ async fn traced_run() -> Run {
     assert_eq!(get(http, "/metrics").await.0, 200);
 
     let logged = gateway.log().len();
+    // The second needs a new start within the process.
     rig.config.set("/poll/scenarios", "2s");
+    own(&folder);
+    gateway.signal("HUP");
+    gateway.logs_after(logged, "key=\"poll.scenarios\"").await;
+    rig.config.set("/journal/keep", "30d");
     own(&folder);
     gateway.signal("HUP");
     let http = http_after(&gateway, logged).await;
@@ -298,35 +303,29 @@ async fn traced_run() -> Run {
     let mut told = [0; 256];
     let length = manager.recv(&mut told).unwrap();
     assert!(told[..length].starts_with(b"READY=1"), "the service manager was told first that it serves");
-    Run { trace: fs::read_to_string(folder.join("trace")).unwrap(), port: http.port(), state }
+    let trace = fs::read_to_string(folder.join("trace")).unwrap();
+    // The first program is setpriv, which gives its rights away.
+    let mut starts = trace.lines().enumerate().filter(|(_, line)| line.contains("execve("));
+    let (begin, _) = starts.nth(1).expect("the program was started");
+    let trace = trace.lines().skip(begin).collect::<Vec<_>>().join("\n");
+    Run { trace, port: http.port(), state }
 }
 
-/// Starts the program below `strace`, as a user without rights where that can be had.
+/// Starts the program below `strace`, as a user without rights.
 fn traced(rig: &Rig, folder: &Path) -> Process {
     // Where it is built may be closed to others.
     let program = folder.join("verkada2mqtt");
     fs::copy(env!("CARGO_BIN_EXE_verkada2mqtt"), &program).unwrap();
-    let mut command = if own(folder) {
-        let mut command = Command::new("setpriv");
-        command.args([
-            "--reuid",
-            USER,
-            "--regid",
-            USER,
-            "--clear-groups",
-            "--no-new-privs",
-            "--bounding-set=-all",
-            "strace",
-        ]);
-        command
-    } else {
-        Command::new("strace")
-    };
+    // The tracer stays root: the program lets nobody else look into its memory, where the paths are.
+    assert!(own(folder), "the tests must be run by root");
+    let mut command = Command::new("strace");
     // The tracer stands aside, so that the program is our own child and gets our signals; no text is written but paths.
     command.args(["-D", "-f", "-qq", "-s", "0", "-o"]).arg(folder.join("trace"));
     command.arg("-E").arg(format!("NOTIFY_SOCKET={}", folder.join("notify").display()));
     command.args(["-E", "WATCHDOG_USEC=3000000", "-E"]);
     command.arg(format!("CREDENTIALS_DIRECTORY={}", folder.join("credentials").display()));
+    command.arg("setpriv").args(["--reuid", USER, "--regid", USER, "--clear-groups"]);
+    command.args(["--no-new-privs", "--bounding-set=-all"]);
     Process::of(command.arg(program).args(["run", "--config"]).arg(rig.config.path()))
 }
 
