@@ -111,7 +111,7 @@ impl Changes {
         let Verkada { base_url, region, api_key, api_key_expires, ca_pem, release_path } = old;
         let named = if new.region.is_some() { "verkada.region" } else { "verkada.base_url" };
         self.note(named, Cost::Restart, *base_url != new.base_url || *region != new.region);
-        self.note("verkada.api_key", Cost::Token, differ(api_key, &new.api_key));
+        self.note("verkada.api_key", Cost::Token, differ(Some(api_key), Some(&new.api_key)));
         self.compare("verkada.api_key_expires", Cost::Nothing, api_key_expires, &new.api_key_expires);
         self.compare("verkada.ca_file", Cost::Session, ca_pem, &new.ca_pem);
         self.compare("verkada.release_path", Cost::Session, release_path, &new.release_path);
@@ -136,8 +136,9 @@ impl Changes {
         self.compare("mqtt.client_id", Cost::Restart, client_id, &new.client_id);
         let user = |credentials: &Option<(String, _)>| credentials.as_ref().map(|(user, _)| user.clone());
         self.compare("mqtt.username", Cost::NextConnection, &user(credentials), &user(&new.credentials));
+        // Where there is no user there is no password to compare: the user is the change.
         let both = credentials.as_ref().zip(new.credentials.as_ref());
-        let password = both.is_some_and(|((_, old), (_, new))| differ(old, new));
+        let password = both.is_some_and(|((_, old), (_, new))| differ(Some(old), Some(new)));
         self.note("mqtt.password", Cost::NextConnection, password);
         self.tls(tls, &new.tls);
         self.compare("mqtt.base_topic", Cost::Restart, base_topic, &new.base_topic);
@@ -147,18 +148,9 @@ impl Changes {
     fn tls(&mut self, old: &Tls, new: &Tls) {
         let Tls { ca_pem, client } = old;
         self.compare("mqtt.tls.ca_file", Cost::NextConnection, ca_pem, &new.ca_pem);
-        let parts = |client: &Option<ClientCertificate>| {
-            client.as_ref().map(|ClientCertificate { cert_pem, key_pem }| (cert_pem.clone(), key_pem.clone()))
-        };
-        let (old, new) = (parts(client), parts(&new.client));
-        let certificate = |parts: &Option<(Vec<u8>, _)>| parts.as_ref().map(|(chain, _)| chain.clone());
-        self.compare("mqtt.tls.cert_file", Cost::NextConnection, &certificate(&old), &certificate(&new));
-        let key = match (&old, &new) {
-            (Some((_, old)), Some((_, new))) => differ(old, new),
-            (None, None) => false,
-            (Some(_), None) | (None, Some(_)) => true,
-        };
-        self.note("mqtt.tls.key_file", Cost::NextConnection, key);
+        let (old, new) = (parts(client.as_ref()), parts(new.client.as_ref()));
+        self.compare("mqtt.tls.cert_file", Cost::NextConnection, &old.0, &new.0);
+        self.note("mqtt.tls.key_file", Cost::NextConnection, differ(old.1, new.1));
     }
 
     fn home_assistant(&mut self, old: &HomeAssistant, new: &HomeAssistant) {
@@ -255,21 +247,20 @@ impl Changes {
         // With the first secret the receiver comes, and goes with the last one.
         let cost = if on(secrets) == on(&new.secrets) { Cost::Nothing } else { Cost::Restart };
         for (key, index) in [("webhook.secret", 0), ("webhook.previous_secret", 1)] {
-            let part = |secrets: &[SecretString]| secrets.get(index).cloned();
-            let changed = match (part(secrets), part(&new.secrets)) {
-                (Some(old), Some(new)) => differ(&old, &new),
-                (None, None) => false,
-                (Some(_), None) | (None, Some(_)) => true,
-            };
-            self.note(key, cost, changed);
+            self.note(key, cost, differ(secrets.get(index), new.secrets.get(index)));
         }
         self.compare("webhook.organization_id", Cost::Restart, organization_id, &new.organization_id);
     }
 }
 
+/// Certificate and key, where there are any.
+fn parts(client: Option<&ClientCertificate>) -> (Option<&[u8]>, Option<&SecretString>) {
+    client.map(|ClientCertificate { cert_pem, key_pem }| (cert_pem.as_slice(), key_pem)).unzip()
+}
+
 /// Both are ours and came from files of the owner, so that how long the comparison takes tells nobody anything.
-fn differ(old: &SecretString, new: &SecretString) -> bool {
-    old.expose_secret() != new.expose_secret()
+fn differ(old: Option<&SecretString>, new: Option<&SecretString>) -> bool {
+    old.map(ExposeSecret::expose_secret) != new.map(ExposeSecret::expose_secret)
 }
 
 fn pin(code: Option<&Code>) -> Option<&[u8]> {
