@@ -23,6 +23,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use verkada2mqtt::{
+    clock,
     demo::broker::{self, Broker},
     model::{DoorId, ScenarioId},
     simulator::{
@@ -30,7 +31,7 @@ use verkada2mqtt::{
         ledger::{Endpoint, Entry},
         organisation::Organisation,
         switches::Switches,
-        webhook::WebhookTarget,
+        webhook::{WebhookTarget, signature},
     },
 };
 
@@ -372,6 +373,23 @@ pub(crate) async fn get(server: SocketAddr, path: &str) -> (u16, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
+}
+
+/// A delivery of the vendor as HTTP, signed now with a secret.
+pub(crate) fn delivery(server: SocketAddr, secret: &str, body: &Value) -> String {
+    let (body, now) = (body.to_string(), clock::now().utc.as_second());
+    let signature = signature(secret.as_bytes(), body.as_bytes(), now);
+    format!(
+        "POST /webhook/verkada HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\nVerkada-Signature: {signature}\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// A notification that says nothing, as the body of a delivery.
+pub(crate) fn notification() -> Value {
+    let now = clock::now().utc.as_second();
+    json!({"org_id": "x", "webhook_type": "notification", "created_at": now, "data": {}})
 }
 
 /// Looks again and again until there is something.

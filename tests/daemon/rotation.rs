@@ -16,15 +16,12 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
     time::{Instant, timeout},
 };
-use verkada2mqtt::{
-    clock,
-    simulator::{ledger::Endpoint, webhook::signature},
-};
+use verkada2mqtt::simulator::ledger::Endpoint;
 
 use crate::{
     mqtt::Client,
     process::{LIMIT, Process},
-    rig::{KEY, Rig, UNLOCK_TIME, eventually, ready},
+    rig::{KEY, Rig, UNLOCK_TIME, delivery, eventually, notification, ready},
 };
 
 const NEW_KEY: &str = "another-key-of-the-tests";
@@ -166,15 +163,7 @@ async fn the_secret_of_webhooks_is_replaced_while_it_runs() {
     let gateway = rig.run();
     let http = ready(&gateway).await;
     let deliver = async |secret: &str| {
-        let now = clock::now().utc.as_second();
-        let body = json!({"org_id": "x", "webhook_type": "notification", "created_at": now, "data": {}});
-        let body = body.to_string();
-        let signature = signature(secret.as_bytes(), body.as_bytes(), now);
-        let request = format!(
-            "POST /webhook/verkada HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nVerkada-Signature: {signature}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request = delivery(http, secret, &notification());
         let mut stream = TcpStream::connect(http).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -20,12 +20,10 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use verkada2mqtt::{
-    clock,
     demo::broker,
     simulator::{
         fault::{Effect, Fault},
         ledger::Endpoint,
-        webhook::signature,
     },
 };
 
@@ -34,7 +32,7 @@ use crate::{
     canary::{Canary, FORMS, leaks},
     mqtt::{Client, Message, Version},
     process::{Ended, LIMIT, Process},
-    rig::{Rig, eventually, http_after, ready},
+    rig::{Rig, delivery, eventually, http_after, notification, ready},
 };
 
 // With characters that are written otherwise in JSON, in URLs and by `Debug`, where the key may have them.
@@ -349,15 +347,7 @@ async fn ask(search: &mut Search, http: SocketAddr) {
         }
     }
     for (secret, status) in [(SECRET, 200), (PREVIOUS, 200), (MISTYPED, 401)] {
-        let now = clock::now().utc.as_second();
-        let body = json!({"org_id": "x", "webhook_type": "notification", "created_at": now, "data": {}});
-        let body = body.to_string();
-        let signature = signature(secret.as_bytes(), body.as_bytes(), now);
-        let request = format!(
-            "POST /webhook/verkada HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nVerkada-Signature: {signature}\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request = delivery(http, secret, &notification());
         let answer = search.answer(http, &request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
     }

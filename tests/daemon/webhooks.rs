@@ -5,12 +5,9 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-use verkada2mqtt::{
-    clock,
-    simulator::{ledger::Endpoint, webhook::signature},
-};
+use verkada2mqtt::{clock, simulator::ledger::Endpoint};
 
-use crate::rig::{Rig, eventually, get, ready};
+use crate::rig::{Rig, delivery, eventually, get, ready};
 
 const SECRET: &str = "shared-secret";
 
@@ -116,14 +113,8 @@ async fn a_call_at_an_intercom_rings_the_doorbell() {
     let example = include_str!("../fixtures/verkada/webhook-intercom-call-triggered.json");
     let mut body: Value = serde_json::from_str(example).unwrap();
     body["data"]["created"] = json!(now);
-    let body = body.to_string();
     let mut stream = TcpStream::connect(http).await.unwrap();
-    let request = format!(
-        "POST /webhook/verkada HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\nVerkada-Signature: {}\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        signature(SECRET.as_bytes(), body.as_bytes(), now),
-        body.len()
-    );
+    let request = delivery(http, SECRET, &body);
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
