@@ -103,6 +103,10 @@ impl Store {
         if let Some(BadRow { sequence, what }) = walk.bad {
             return Err(Trouble::Unusable(format!("record {sequence} breaks the chain: {what}")));
         }
+        // What is written goes behind what is found from the end: damage may hide either end from the other.
+        if head(&db)? != walk.head {
+            return Err(Trouble::unusable("its end is not where the chain ends"));
+        }
         db.execute("UPDATE anchor SET sequence = sequence", [])?;
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         Ok(Self { db, file: Some((place.clone(), identity)), head: walk.head })
