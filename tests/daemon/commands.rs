@@ -235,6 +235,21 @@ async fn a_retained_command_from_before_the_start_is_never_executed() {
     }
 }
 
+/// Unlocks each door that can be unlocked; returns the ids of the commands with their targets.
+async fn open_each(rig: &Rig, client: &Client) -> BTreeMap<String, String> {
+    let mut sent = BTreeMap::new();
+    for door in rig.world.doors().into_iter().filter(|door| door.api_control) {
+        let (target, id) = (format!("door/{}", door.id), format!("first-{}", door.id));
+        client
+            .publish(&format!("verkada/{target}/set"), format!(r#"{{"action": "unlock", "id": "{id}"}}"#))
+            .await;
+        let result = client.result(&target, &id).await;
+        assert_eq!(result["outcome"], "done", "{result}");
+        sent.insert(id, target);
+    }
+    sent
+}
+
 /// Random commands, known and unknown, with faults of the vendor; what was told, what was written down and what the vendor
 /// did are one account.
 #[tokio::test]
@@ -248,7 +263,9 @@ async fn results_journal_and_ledger_tell_the_same() {
     let doors: Vec<_> = rig.world.doors().iter().map(|door| door.id.clone()).collect();
     let scenarios: Vec<_> = rig.world.scenarios().iter().map(|scenario| scenario.id.clone()).collect();
     let pick = |rng: &mut Rng, count: usize| usize::try_from(rng.below(count.try_into().unwrap())).unwrap();
-    let mut sent = BTreeMap::new();
+    // A lockdown may come first below and refuse what follows it.
+    let mut sent = open_each(&rig, &client).await;
+    let opened = sent.len();
     for round in 0..60 {
         let (target, action) = match rng.below(6) {
             0 => (format!("scenario/{}", scenarios[pick(&mut rng, scenarios.len())]), "activate"),
@@ -299,5 +316,9 @@ async fn results_journal_and_ledger_tell_the_same() {
     assert!(told.values().all(|ends| ends.len() == 1), "{told:?}");
     judge_unlocks(&rig.world, &doors, &lives);
     let executed = rig.acts().iter().filter(|act| act.executed).count();
-    assert!(executed > 2 && lives.len() > 5, "hardly anything happened: {executed} {}", lives.len());
+    assert!(
+        executed >= opened && lives.len() > opened,
+        "hardly anything happened: {executed} {}",
+        lives.len()
+    );
 }

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::unix::net::UnixDatagram,
-    process::{Command, Stdio},
+    process::Command,
     time::Duration,
 };
 
@@ -78,9 +78,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let (mut reader, mut writer) = io::pipe().unwrap();
     // All that a pipe holds on Linux: the first line of the gateway finds no room.
     writer.write_all(&vec![b'\n'; 64 * 1024]).unwrap();
-    let mut command = after("true", &rig);
-    let mut gateway = command.stderr(writer).stdout(Stdio::null()).spawn().unwrap();
-    drop(command);
+    let mut gateway = Process::logging_to(writer, &mut after("true", &rig));
     eventually("ready", async || {
         let open = TcpStream::connect(http).await.is_ok();
         (open && get(http, "/readyz").await.0 == 200).then_some(())
@@ -104,10 +102,10 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
         reader.read_to_string(&mut log).unwrap();
         log
     });
-    let kill = format!("kill -s TERM {}", gateway.id());
-    assert!(Command::new("/bin/sh").args(["-c", &kill]).status().unwrap().success());
+    gateway.signal("TERM");
+    let ended = gateway.end_within(LIMIT).await;
     let log = timeout(LIMIT, reading).await.expect("it ends").unwrap();
-    assert!(gateway.wait().unwrap().success(), "{log}");
+    assert_eq!(ended.code(), Some(0), "{log}");
     assert!(log.contains("the gateway starts") && log.contains("the gateway has stopped"), "{log}");
     assert!(log.contains("lines of the log were dropped, because nobody read them dropped="), "{log}");
 }

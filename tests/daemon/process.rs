@@ -33,14 +33,16 @@ impl Process {
 
     /// Starts any program.
     pub(crate) fn of(command: &mut Command) -> Self {
-        for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
-            if name.starts_with("VERKADA2MQTT") || name == "NOTIFY_SOCKET" {
-                command.env_remove(name);
-            }
-        }
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = spawn(command.stderr(Stdio::piped()));
         let log = lines(child.stderr.take().unwrap());
+        let out = lines(child.stdout.take().unwrap());
+        Self { child, log, out, secrets: Vec::new() }
+    }
+
+    /// Starts any program, whose log goes elsewhere: to this it never has one.
+    pub(crate) fn logging_to(log: impl Into<Stdio>, command: &mut Command) -> Self {
+        let mut child = spawn(command.stderr(log));
+        let (_closed, log) = watch::channel(Vec::new());
         let out = lines(child.stdout.take().unwrap());
         Self { child, log, out, secrets: Vec::new() }
     }
@@ -106,6 +108,15 @@ impl Process {
     pub(crate) async fn run(args: &[&str]) -> Ended {
         Self::start(args).end_within(LIMIT).await
     }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    for name in std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()) {
+        if name.starts_with("VERKADA2MQTT") || name == "NOTIFY_SOCKET" {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
 impl Drop for Process {
