@@ -116,8 +116,9 @@ impl Rig {
             settled: false,
             figures: Figures::default(),
         });
+        let sources = http::Sources { status, requests: Box::new(Vec::new) };
         let listen = Http { listen: ([127, 0, 0, 1], 0).into() };
-        let (server, pushes) = http::serve(listen, &webhook, Privacy::None, status).await.unwrap();
+        let (server, pushes) = http::serve(listen, &webhook, Privacy::None, sources).await.unwrap();
         Self { server, pushes, sentinels: 0, _status: sender }
     }
 

@@ -7,6 +7,7 @@ mod memory;
 mod reload;
 mod rotation;
 mod systemd;
+mod usage;
 pub(crate) mod wiring;
 
 use std::{
@@ -26,7 +27,7 @@ use rotation::SecretFiles;
 pub use wiring::{client_settings, link_settings, securing_settings};
 
 use crate::{
-    bridge::{Bridge, FRESH_LINK, Input, ShellRequest, Status},
+    bridge::{Bridge, Confirmed, FRESH_LINK, Input, ShellRequest, Status},
     clock,
     config::{Config, Report},
     journal::{self, Journal},
@@ -136,7 +137,11 @@ pub async fn run(
     bridge.recall(past, now);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
-    let (http, pushes) = http::serve(config.http, &config.webhook, config.events.privacy, status).await?;
+    let (http, pushes) = {
+        let client = client.clone();
+        let sources = http::Sources { status, requests: Box::new(move || client.requests()) };
+        http::serve(config.http, &config.webhook, config.events.privacy, sources).await?
+    };
     let heard = heard::Heard::new(state.directory());
     let securing = wiring::securing_client_id(config);
     let securing = mqtt::connect(securing_settings(config, &securing, heard.read(now)), seed())?;
@@ -155,7 +160,7 @@ pub async fn run(
         token: TokenState::Missing,
         log,
         replies: JoinSet::new(),
-        latencies: http.latencies(),
+        meters: http.meters(),
         pushes,
         held: None,
         status: status_sender,
@@ -221,7 +226,7 @@ struct Shell<'a> {
     publisher: Publisher,
     /// Each with the moment at which its act was written.
     replies: JoinSet<(Reply, Option<Instant>)>,
-    latencies: http::Latencies,
+    meters: http::Meters,
     /// What webhooks bring.
     pushes: mpsc::Receiver<Push>,
     /// What the link had no room for.
@@ -352,11 +357,11 @@ impl Shell<'_> {
         let Some(written) = written else { return };
         let Some(timing) = self.bridge.time_call(reply.id) else { return };
         if timing.is_first {
-            self.latencies.write(timing.action, written.saturating_duration_since(timing.received));
+            self.meters.write(timing.action, written.saturating_duration_since(timing.received));
         }
         if reply.result.is_ok() {
             let took = clock::now().mono.saturating_duration_since(timing.received);
-            self.latencies.answer(timing.action, took);
+            self.meters.answer(timing.action, took);
         }
     }
 
@@ -405,6 +410,9 @@ impl Shell<'_> {
         while let Some(record) = self.bridge.next_record() {
             self.journal.write(record);
         }
+        while let Some(Confirmed { action, took }) = self.bridge.next_confirmed() {
+            self.meters.confirmed(action, took);
+        }
         self.publish();
         self.remember(now.mono);
         let status = self.bridge.status(now);
@@ -430,6 +438,7 @@ impl Shell<'_> {
                 self.held = Some(publication);
                 return;
             }
+            self.meters.published();
         }
     }
 

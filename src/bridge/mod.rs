@@ -90,7 +90,7 @@ pub use self::{
     gate::FRESH_LINK,
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
-    report::{Books, Ending},
+    report::{Books, Confirmed, Ending},
     settings::{
         Birth, CalendarSettings, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown,
         HoldSettings, HoldStart, Polls, Selection, Settings, UnlockAs,
@@ -200,6 +200,18 @@ pub struct Figures {
     pub journal_durable: u64,
     /// Whether the journal cannot be written.
     pub journal_broken: bool,
+    /// Whether a lockdown could be started now; `None` while that is not known.
+    pub ready: Option<bool>,
+    /// How many retained topics wait to be published.
+    pub waiting_topics: usize,
+    /// How many results and events wait to be published.
+    pub waiting_messages: usize,
+    /// How many results and events were dropped, because too many waited.
+    pub dropped_messages: u64,
+    /// How many events polls found that no webhook had brought.
+    pub webhooks_missed: u64,
+    /// When each list that is read was last read whole, by its word.
+    pub read_at: [(&'static str, Option<jiff::Timestamp>); List::ALL.len()],
 }
 
 /// Whether the vendor's API is shown as online, and what was last logged of it.
@@ -250,6 +262,7 @@ pub struct Bridge {
     flood: Flood,
     codes: Codes,
     books: Books,
+    confirmed: VecDeque<Confirmed>,
     poller: Poller,
     webhooks: Webhooks,
     access: Access,
@@ -322,6 +335,7 @@ impl Bridge {
             flood: Flood::default(),
             codes: Codes::new(seed, now.utc),
             books: Books::default(),
+            confirmed: VecDeque::new(),
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
             access: Access::new(settings.polls.access_levels, now),
@@ -360,14 +374,19 @@ impl Bridge {
             topics,
             settings,
         };
-        bridge.show(Rank::State, bridge.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
-        bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
-        bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
-        bridge.show_gateway(now);
-        bridge.show_alarms();
-        bridge.show_ghosts();
-        bridge.sweep_leftovers(&memory);
+        bridge.show_start(&memory, now);
         bridge
+    }
+
+    /// Shows what is known before anything was read.
+    fn show_start(&mut self, memory: &Memory, now: Now) {
+        self.show(Rank::State, self.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
+        self.show(Rank::Api, self.topics.api_availability(), payload::OFFLINE);
+        self.show(Rank::Gateway, self.topics.availability(), payload::ONLINE);
+        self.show_gateway(now);
+        self.show_alarms();
+        self.show_ghosts();
+        self.sweep_leftovers(memory);
     }
 
     /// Goes on with other decisions of the owner. What was accepted before is not judged again. Topics, the style of
@@ -486,6 +505,11 @@ impl Bridge {
     /// handed in.
     pub fn time_call(&mut self, call: CallId) -> Option<Timing> {
         self.commands.time_call(call).or_else(|| self.holds.tasks.time_call(call))
+    }
+
+    /// What was seen to have come about, for the measure of its time.
+    pub fn next_confirmed(&mut self) -> Option<Confirmed> {
+        self.confirmed.pop_front()
     }
 
     /// The next thing to write down. What opens waits until what is written of it is durable.
@@ -611,6 +635,12 @@ impl Bridge {
                 alarms_raised: self.alarms.count(),
                 journal_durable: self.records.durable().0,
                 journal_broken: self.records.broken().is_some(),
+                ready: self.readiness.verdict(),
+                waiting_topics: self.retained.waiting(),
+                waiting_messages: self.outbox.waiting(),
+                dropped_messages: self.outbox.dropped(),
+                webhooks_missed: self.webhooks.missed(),
+                read_at: List::ALL.map(|list| (list.label(), self.poller.last_good(list))),
             },
         }
     }

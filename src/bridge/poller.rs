@@ -57,6 +57,16 @@ impl List {
             Self::Calendars => "exception calendars",
         }
     }
+
+    /// The word used in metrics.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Doors => "doors",
+            Self::Scenarios => "scenarios",
+            Self::Events => "events",
+            Self::Calendars => "calendars",
+        }
+    }
 }
 
 /// Why the last reading failed, as far as it matters to what is shown.

@@ -21,6 +21,8 @@ use crate::{
     model::{AccessEvent, DoorId, Now, Outcome, Publication, Qos, Reason, ScenarioId, Target},
 };
 
+/// So many measures wait for somebody to ask for them at most.
+const MOST_CONFIRMED: usize = 1_000;
 /// Events older than this are evidence, not news.
 const NEWS: jiff::SignedDuration = jiff::SignedDuration::from_secs(600);
 
@@ -101,6 +103,7 @@ impl Bridge {
         if report.finished_at.is_some() {
             self.books.end(&report.origin, report.outcome, report.reason);
             self.note_command(report, now);
+            self.note_confirmed(report, now);
         }
         self.tell(report, now);
         if report.is_open() || report.is_provable() || report.is_denied() {
@@ -116,6 +119,15 @@ impl Bridge {
             let note = Report::resolve(settled);
             self.ids.note(&note);
             self.tell(&note, now);
+            self.note_confirmed(&note, now);
+        }
+    }
+
+    fn note_confirmed(&mut self, report: &Report, now: Now) {
+        let Some(confirmed) = report.confirmed(now.utc) else { return };
+        // Nobody need ask for them.
+        if self.confirmed.len() < MOST_CONFIRMED {
+            self.confirmed.push_back(confirmed);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What is reported of commands: one terminal result each, and books that balance.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     hass::{event, payload::Verb},
-    model::{AccessEvent, Outcome, Reason, Stage, Target, User},
+    model::{AccessEvent, Action, Outcome, Reason, Stage, Target, User},
 };
 
 /// Who a command came from and what it asks for, as far as it is known when it is reported.
@@ -46,6 +46,15 @@ impl Origin {
             response: None,
         }
     }
+}
+
+/// What a command asked for was seen to have come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirmed {
+    /// What was asked.
+    pub action: Action,
+    /// How long after the command was received, by the clock of this machine; zero where that was set back meanwhile.
+    pub took: Duration,
 }
 
 /// Where else the sender wants the result (MQTT 5).
@@ -122,6 +131,31 @@ impl Report {
     pub(super) fn is_denied(&self) -> bool {
         let refused = matches!(self.reason, Some(Reason::NoAccess | Reason::Forbidden));
         self.origin.user.is_some() && self.outcome == Outcome::Failed && refused
+    }
+
+    /// What was seen to have come about with this, and how long after its command was received. Of an unlock only the
+    /// vendor's log shows that, of the others how they end.
+    pub(super) fn confirmed(&self, now: Timestamp) -> Option<Confirmed> {
+        let action = match (self.origin.verb?, self.outcome, self.resolved) {
+            (Verb::Unlock, _, Some(Finding::Seen)) => Action::Unlock,
+            (Verb::Release, _, Some(Finding::Seen)) | (Verb::Release, Outcome::Done, None) => Action::Release,
+            (Verb::Activate, Outcome::Done, None) => Action::Activate,
+            (Verb::Hold, Outcome::Done, None) => Action::Hold,
+            (Verb::Lock, Outcome::Done, None) => Action::Lock,
+            (Verb::Edit, Outcome::Done, None) => Action::Edit,
+            (
+                Verb::Unlock
+                | Verb::Release
+                | Verb::Activate
+                | Verb::Hold
+                | Verb::Lock
+                | Verb::Edit
+                | Verb::Drill,
+                ..,
+            ) => return None,
+        };
+        let took = now.duration_since(self.origin.received_at);
+        Some(Confirmed { action, took: took.try_into().unwrap_or_default() })
     }
 
     /// Evidence of a command after it ended. It stays ended as it did; this is a note.

@@ -131,6 +131,11 @@ impl Retained {
         None
     }
 
+    /// How many topics may differ from what was given.
+    pub(super) fn waiting(&self) -> usize {
+        self.dirty.len()
+    }
+
     /// Whether something waits to be published.
     pub(super) fn is_settled(&self) -> bool {
         self.dirty.is_empty()
@@ -163,6 +168,16 @@ impl Outbox {
     /// The oldest message of scenarios, or else of the others.
     pub(super) fn pop(&mut self) -> Option<Publication> {
         self.first.pop_front().or_else(|| self.queue.pop_front())
+    }
+
+    /// How many messages wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.first.len() + self.queue.len()
+    }
+
+    /// How many messages were dropped.
+    pub(super) const fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     /// Whether nothing waits.

@@ -16,6 +16,7 @@ use super::{
     Error, Permit, Settings,
     fault::{self, Operation},
     http::{Handed, Http, Route, Seen},
+    tally::Requests,
     token::{Token, TokenHealth, Tokens},
     wire::{self, UnlockBody},
 };
@@ -128,6 +129,11 @@ impl Client {
     /// By how much the vendor's clock is ahead of this machine's, if an answer told its time since this was asked last.
     pub fn take_clock(&self) -> Option<SignedDuration> {
         self.inner.http.take_clock()
+    }
+
+    /// How many requests ended how, since the client was made.
+    pub fn requests(&self) -> Vec<Requests> {
+        self.inner.http.tally.read()
     }
 
     /// Changes when a request for a token has ended, whoever asked for it: [`Self::token_health`] tells how.

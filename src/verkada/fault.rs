@@ -156,6 +156,29 @@ impl Operation {
         }
     }
 
+    /// The operation as a label of a metric.
+    pub(super) const fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Doors => "doors",
+            Self::Scenarios => "scenarios",
+            Self::Events => "events",
+            Self::Calendars => "calendars",
+            Self::AccessLevels => "access_levels",
+            Self::AccessGroups => "access_groups",
+            Self::Unlock => "unlock",
+            Self::UnlockAs => "unlock_as",
+            Self::CreateCalendar => "create_calendar",
+            Self::WriteCalendar => "write_calendar",
+            Self::CreateException => "create_exception",
+            Self::WriteException => "write_exception",
+            Self::DeleteException => "delete_exception",
+            Self::Activate => "activate",
+            Self::Release => "release",
+            Self::Drill => "drill",
+        }
+    }
+
     /// What to look at in the vendor's console when it answers 403 (`verkada-api.md` 3.2, 3.5).
     const fn forbidden_hint(self) -> &'static str {
         match self {

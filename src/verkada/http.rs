@@ -21,6 +21,7 @@ use super::{
     Error, Limits, Settings,
     fault::{self, Operation},
     line::{Line, Sender},
+    tally::Tally,
     tls, wire,
 };
 use crate::{
@@ -106,6 +107,7 @@ pub(super) struct Http {
     limits: Limits,
     /// By how much the vendor's clock was ahead of ours at the last answer.
     skew: Mutex<Option<SignedDuration>>,
+    pub(super) tally: Tally,
 }
 
 impl fmt::Debug for Http {
@@ -140,7 +142,7 @@ impl Http {
         let target = base.as_str().parse().map_err(|_| unusable("it cannot be used in a request"))?;
         let host = host_header(&base).ok_or_else(|| unusable("it names no host"))?;
         let line = Line::new(tls, target, limits.connect, limits.pool_idle);
-        Ok(Self { reads, line, base, host, key, limits, skew: Mutex::new(None) })
+        Ok(Self { reads, line, base, host, key, limits, skew: Mutex::new(None), tally: Tally::default() })
     }
 
     /// Takes another key for the tokens from now on.
@@ -196,9 +198,19 @@ impl Http {
         &self,
         route: &Route,
         auth: &HeaderValue,
-        mut sender: Sender,
+        sender: Sender,
         deadline: Instant,
     ) -> Handed {
+        let handed = self.hand(route, auth, sender, deadline).await;
+        match &handed {
+            Handed::Answered(seen) => self.tally.note(route.operation, Some(seen.status)),
+            Handed::Lost(_) => self.tally.note(route.operation, None),
+            Handed::GivenBack => {}
+        }
+        handed
+    }
+
+    async fn hand(&self, route: &Route, auth: &HeaderValue, mut sender: Sender, deadline: Instant) -> Handed {
         let lost = |cause: String| {
             let operation = route.operation.words();
             Handed::Lost(Fault::Unclear(Trace::new(format!(
@@ -410,6 +422,17 @@ impl Http {
     }
 
     async fn exchange(
+        &self,
+        operation: Operation,
+        request: reqwest::RequestBuilder,
+        deadline: Instant,
+    ) -> Result<Seen, Fault> {
+        let result = self.ask(operation, request, deadline).await;
+        self.tally.note(operation, result.as_ref().ok().map(|seen| seen.status));
+        result
+    }
+
+    async fn ask(
         &self,
         operation: Operation,
         request: reqwest::RequestBuilder,

@@ -11,6 +11,7 @@ pub(crate) mod fuzz;
 mod http;
 mod line;
 mod permit;
+mod tally;
 mod tls;
 mod token;
 pub mod webhook;
@@ -23,6 +24,7 @@ use url::Url;
 
 pub use client::Client;
 pub use permit::Permit;
+pub use tally::Requests;
 pub use token::TokenHealth;
 
 use crate::model::{Privacy, ReleasePath};

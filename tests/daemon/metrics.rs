@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::Path,
 };
 
 use tokio::{
@@ -10,7 +11,10 @@ use tokio::{
     net::TcpStream,
     task::JoinSet,
 };
-use verkada2mqtt::simulator::ledger::Endpoint;
+use verkada2mqtt::simulator::{
+    fault::{Cut, Effect, ErrorBody, Fault},
+    ledger::Endpoint,
+};
 
 use crate::rig::{Rig, eventually, get, http, ready};
 
@@ -53,59 +57,159 @@ fn balances(samples: &Samples) -> bool {
     (received - ended - sum(samples, "verkada2mqtt_commands_pending")).abs() < 0.5
 }
 
+/// The names of all samples.
+fn names(samples: &Samples) -> BTreeSet<&str> {
+    samples.keys().map(|series| series.split('{').next().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn a_scrape_has_these_names_and_no_others() {
-    let rig = Rig::start().await;
-    let gateway = rig.run_ready().await;
-    let samples = scrape(http(&gateway).await).await;
-    let series: Vec<&str> =
-        samples.keys().map(String::as_str).filter(|series| !series.contains("_bucket{")).collect();
-    let version = format!("verkada2mqtt_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        series,
+    let rig = Rig::start_with_webhooks("canary-of-the-webhook").await;
+    let gateway = rig.run();
+    let samples = scrape(ready(&gateway).await).await;
+    let histogram = |name: &str| ["bucket", "count", "sum"].map(|part| format!("{name}_{part}"));
+    let histograms = ["answer", "confirmed", "first_byte"];
+    let mut expected: BTreeSet<String> =
+        histograms.iter().flat_map(|of| histogram(&format!("verkada2mqtt_command_{of}_seconds"))).collect();
+    expected.extend(
         [
+            "process_cpu_seconds_total",
+            "process_open_fds",
+            "process_resident_memory_bytes",
+            "process_start_time_seconds",
             "verkada2mqtt_api_budget_left",
+            "verkada2mqtt_api_requests_total",
             "verkada2mqtt_api_up",
-            version.as_str(),
-            "verkada2mqtt_command_answer_seconds_count{action=\"activate\"}",
-            "verkada2mqtt_command_answer_seconds_count{action=\"edit\"}",
-            "verkada2mqtt_command_answer_seconds_count{action=\"hold\"}",
-            "verkada2mqtt_command_answer_seconds_count{action=\"lock\"}",
-            "verkada2mqtt_command_answer_seconds_count{action=\"release\"}",
-            "verkada2mqtt_command_answer_seconds_count{action=\"unlock\"}",
-            "verkada2mqtt_command_answer_seconds_sum{action=\"activate\"}",
-            "verkada2mqtt_command_answer_seconds_sum{action=\"edit\"}",
-            "verkada2mqtt_command_answer_seconds_sum{action=\"hold\"}",
-            "verkada2mqtt_command_answer_seconds_sum{action=\"lock\"}",
-            "verkada2mqtt_command_answer_seconds_sum{action=\"release\"}",
-            "verkada2mqtt_command_answer_seconds_sum{action=\"unlock\"}",
-            "verkada2mqtt_command_first_byte_seconds_count{action=\"activate\"}",
-            "verkada2mqtt_command_first_byte_seconds_count{action=\"edit\"}",
-            "verkada2mqtt_command_first_byte_seconds_count{action=\"hold\"}",
-            "verkada2mqtt_command_first_byte_seconds_count{action=\"lock\"}",
-            "verkada2mqtt_command_first_byte_seconds_count{action=\"release\"}",
-            "verkada2mqtt_command_first_byte_seconds_count{action=\"unlock\"}",
-            "verkada2mqtt_command_first_byte_seconds_sum{action=\"activate\"}",
-            "verkada2mqtt_command_first_byte_seconds_sum{action=\"edit\"}",
-            "verkada2mqtt_command_first_byte_seconds_sum{action=\"hold\"}",
-            "verkada2mqtt_command_first_byte_seconds_sum{action=\"lock\"}",
-            "verkada2mqtt_command_first_byte_seconds_sum{action=\"release\"}",
-            "verkada2mqtt_command_first_byte_seconds_sum{action=\"unlock\"}",
+            "verkada2mqtt_build_info",
             "verkada2mqtt_commands_pending",
             "verkada2mqtt_commands_received_total",
             "verkada2mqtt_journal_broken",
             "verkada2mqtt_journal_durable_records",
+            "verkada2mqtt_list_read_timestamp_seconds",
+            "verkada2mqtt_listed",
             "verkada2mqtt_lockdown_alarms",
             "verkada2mqtt_lockdown_alarms_raised_total",
-            "verkada2mqtt_mqtt_link_proven{link=\"main\"}",
-            "verkada2mqtt_mqtt_link_proven{link=\"securing\"}",
-            "verkada2mqtt_mqtt_link_up{link=\"main\"}",
-            "verkada2mqtt_mqtt_link_up{link=\"securing\"}",
+            "verkada2mqtt_lockdown_ready",
+            "verkada2mqtt_mqtt_dropped_total",
+            "verkada2mqtt_mqtt_link_proven",
+            "verkada2mqtt_mqtt_link_up",
+            "verkada2mqtt_mqtt_published_total",
+            "verkada2mqtt_mqtt_waiting",
+            "verkada2mqtt_webhook_deliveries_total",
+            "verkada2mqtt_webhook_missed_events_total",
         ]
+        .map(str::to_owned),
     );
-    for link in ["main", "securing"] {
-        assert!((samples[&format!("verkada2mqtt_mqtt_link_proven{{link=\"{link}\"}}")] - 1.0).abs() < 0.5);
+    assert_eq!(names(&samples), expected.iter().map(String::as_str).collect());
+    let version = format!("verkada2mqtt_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    assert!(samples.contains_key(&version));
+    for of in histograms {
+        for action in ["activate", "edit", "hold", "lock", "release", "unlock"] {
+            let series = format!("verkada2mqtt_command_{of}_seconds_count{{action=\"{action}\"}}");
+            assert!(samples[&series].abs() < 0.5, "{series}");
+        }
     }
+    for link in ["main", "securing"] {
+        for is in ["up", "proven"] {
+            let series = format!("verkada2mqtt_mqtt_link_{is}{{link=\"{link}\"}}");
+            assert!((samples[&series] - 1.0).abs() < 0.5, "{series}");
+        }
+    }
+}
+
+/// What people watch: dashboards and alerts must not ask for what is not there.
+#[tokio::test]
+async fn dashboards_and_alerts_name_only_what_a_scrape_has() {
+    let rig = Rig::start_with_webhooks("canary-of-the-webhook").await;
+    let gateway = rig.run();
+    let http = ready(&gateway).await;
+    let client = rig.client().await;
+    let door = format!("door/{}", rig.door("Workshop"));
+    client.publish(&format!("verkada/{door}/set"), r#"{"action": "unlock", "id": "u"}"#).await;
+    assert_eq!(client.result(&door, "u").await["outcome"], "done");
+    rig.world.badge(&rig.door("Workshop"), None).unwrap();
+    let samples = eventually("a webhook has brought something", async || {
+        let samples = scrape(http).await;
+        samples.contains_key("verkada2mqtt_webhook_lag_seconds").then_some(samples)
+    })
+    .await;
+    let scraped = names(&samples);
+    for file in ["examples/grafana/dashboard.json", "examples/prometheus/alerts.yaml"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let asked: BTreeSet<_> =
+            words.filter(|word| word.starts_with("verkada2mqtt_") || word.starts_with("process_")).collect();
+        assert!(asked.len() >= 5, "{file} watches hardly anything: {asked:?}");
+        let missing: Vec<_> = asked.difference(&scraped).collect();
+        assert_eq!(missing, [&""; 0], "{file}");
+    }
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_what_came_back() {
+    let rig = Rig::start().await;
+    let gateway = rig.run_ready().await;
+    let http = http(&gateway).await;
+    let client = rig.client().await;
+    // An unlock of a door that is open already would be merged with the one before.
+    let doors: Vec<_> = rig.world.doors().into_iter().filter(|door| door.api_control).collect();
+    let effects = [
+        Effect::Status { status: 429, body: ErrorBody::Html, retry_after: None },
+        Effect::Status { status: 503, body: ErrorBody::Html, retry_after: None },
+        Effect::Cut { moment: Cut::AfterExecute },
+    ];
+    assert!(doors.len() >= effects.len());
+    for (door, effect) in doors.iter().zip(effects) {
+        rig.world
+            .inject(Fault { endpoint: Some(Endpoint::AdminUnlock), after: 0, times: 1, effect })
+            .unwrap();
+        let (door, id) = (format!("door/{}", door.id), format!("unlock-{}", door.id));
+        let command = format!(r#"{{"action": "unlock", "id": "{id}"}}"#);
+        client.publish(&format!("verkada/{door}/set"), command).await;
+        let result = client.result(&door, &id).await;
+        assert_ne!(result["outcome"], "refused", "{result}");
+    }
+    let samples = scrape(http).await;
+    let counted = |answer: &str| {
+        let labels = format!("{{operation=\"unlock\",answer=\"{answer}\"}}");
+        samples.get(&format!("verkada2mqtt_api_requests_total{labels}")).copied().unwrap_or_default()
+    };
+    let of_unlocks = |series: &&String| series.contains("operation=\"unlock\"");
+    let all: f64 = samples.iter().filter(|(series, _)| of_unlocks(series)).map(|(_, count)| count).sum();
+    let seen = f64::from(u32::try_from(rig.seen(Endpoint::AdminUnlock).len()).unwrap());
+    assert!((all - seen).abs() < 0.5, "{all} were counted and {seen} were seen");
+    for answer in ["429", "5xx", "none"] {
+        assert!(counted(answer) > 0.5, "{answer} was not counted in {samples:?}");
+    }
+    let read = samples["verkada2mqtt_list_read_timestamp_seconds{list=\"doors\"}"];
+    let now = f64::from(u32::try_from(verkada2mqtt::clock::now().utc.as_second()).unwrap());
+    assert!((now - read).abs() < 60.0, "{read} is not about {now}");
+}
+
+#[tokio::test]
+async fn the_way_to_a_confirmed_state_is_measured() {
+    let rig = Rig::start().await;
+    let gateway = rig.run_ready().await;
+    let http = http(&gateway).await;
+    let client = rig.client().await;
+    let (door, scenario) = (rig.door("Workshop"), rig.scenario("Lockdown Tern Yard"));
+    for (target, action) in [(format!("door/{door}"), "unlock"), (format!("scenario/{scenario}"), "activate")]
+    {
+        let command = format!(r#"{{"action": "{action}", "id": "{action}"}}"#);
+        client.publish(&format!("verkada/{target}/set"), command).await;
+        assert_eq!(client.result(&target, action).await["outcome"], "done");
+    }
+    // Of an unlock the vendor's log tells later.
+    eventually("both are confirmed", async || {
+        let samples = scrape(http).await;
+        let count = |of: &str, action: &str| {
+            samples[&format!("verkada2mqtt_command_{of}_seconds_count{{action=\"{action}\"}}")]
+        };
+        let both = ["unlock", "activate"].map(|action| count("confirmed", action));
+        assert!(both.into_iter().all(|count| count < 1.5), "{both:?}");
+        both.into_iter().all(|count| count > 0.5).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -168,8 +272,8 @@ async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() 
     let client = rig.client().await;
     client.shows("verkada/availability", "online").await;
     let (door, scenario) = (rig.door("Workshop"), rig.scenario("Lockdown Tern Yard"));
-    let names = |samples: &Samples| samples.keys().cloned().collect::<BTreeSet<_>>();
-    let before = names(&scrape(http).await);
+    let series = |samples: &Samples| samples.keys().cloned().collect::<BTreeSet<_>>();
+    let before = series(&scrape(http).await);
 
     let paths = [
         "/",
@@ -215,10 +319,17 @@ async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() 
     assert!(answered > 500, "it was a flood: {answered}");
 
     eventually("it is ready", async || (get(http, "/readyz").await.0 == 200).then_some(())).await;
-    let after = names(&scrape(http).await);
+    let after = series(&scrape(http).await);
     let new: Vec<_> = after.difference(&before).collect();
-    assert!(new.iter().all(|series| series.starts_with("verkada2mqtt_commands_ended_total{")), "{new:?}");
-    assert!(after.len() <= 220, "{} series", after.len());
+    let expected = [
+        "verkada2mqtt_commands_ended_total{",
+        "verkada2mqtt_api_requests_total{",
+        "verkada2mqtt_webhook_deliveries_total{result=\"unsigned\"}",
+        "verkada2mqtt_webhook_lag_seconds",
+    ];
+    let is_expected = |series: &str| expected.iter().any(|start| series.starts_with(start));
+    assert!(new.iter().all(|series| is_expected(series)), "{new:?}");
+    assert!(after.len() <= 400, "{} series", after.len());
     for text in [door.as_str(), scenario.as_str(), secret, "Workshop"] {
         assert!(!after.iter().any(|series| series.contains(text)), "{text}");
     }

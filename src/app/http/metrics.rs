@@ -9,15 +9,17 @@ use axum::{
 };
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, NoLabelSet, prometheus_text},
-    metrics::{MetricType, family::Family, histogram::Histogram},
+    encoding::{DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, NoLabelSet, prometheus_text},
+    metrics::{MetricType, counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
 };
 use tokio::sync::watch;
 
+use super::{super::usage::usage, Desk};
 use crate::{
-    bridge::{Ending, Status},
+    bridge::{Ending, Figures, Status},
     model::{Action, Reason},
+    verkada::{Requests, webhook::WebhookHealth},
 };
 
 /// Upper bounds in seconds, dense around what is promised of a lockdown.
@@ -25,26 +27,34 @@ const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 
 type ByAction = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
 
-/// How long commands take, by action.
+/// What the shell measures.
 #[derive(Debug, Clone)]
-pub struct Latencies {
+pub struct Meters {
     write: ByAction,
     answer: ByAction,
+    confirmed: ByAction,
+    published: Counter,
 }
 
-impl Default for Latencies {
+impl Default for Meters {
     fn default() -> Self {
-        let latencies = Self { write: by_action(), answer: by_action() };
+        let meters = Self {
+            write: by_action(),
+            answer: by_action(),
+            confirmed: by_action(),
+            published: Counter::default(),
+        };
         // A series that is there from the start shows the first command too.
         for action in Action::ALL {
-            drop(latencies.write.get_or_create(&label(action)));
-            drop(latencies.answer.get_or_create(&label(action)));
+            for family in [&meters.write, &meters.answer, &meters.confirmed] {
+                drop(family.get_or_create(&label(action)));
+            }
         }
-        latencies
+        meters
     }
 }
 
-impl Latencies {
+impl Meters {
     /// The first request of a command was written, so long after its receipt.
     pub(in crate::app) fn write(&self, action: Action, took: Duration) {
         self.write.get_or_create(&label(action)).observe(took.as_secs_f64());
@@ -53,6 +63,16 @@ impl Latencies {
     /// The vendor took an act, so long after the receipt of its command.
     pub(in crate::app) fn answer(&self, action: Action, took: Duration) {
         self.answer.get_or_create(&label(action)).observe(took.as_secs_f64());
+    }
+
+    /// What a command asked for was seen to have come about, so long after its receipt.
+    pub(in crate::app) fn confirmed(&self, action: Action, took: Duration) {
+        self.confirmed.get_or_create(&label(action)).observe(took.as_secs_f64());
+    }
+
+    /// A message was handed to the connection to the broker.
+    pub(in crate::app) fn published(&self) {
+        self.published.inc();
     }
 }
 
@@ -64,24 +84,46 @@ const fn label(action: Action) -> [(&'static str, &'static str); 1] {
     [("action", action.word())]
 }
 
+/// What others keep and the server shows.
+pub struct Sources {
+    /// What the core says of itself.
+    pub status: watch::Receiver<Status>,
+    /// Counts the requests to the vendor's API.
+    pub requests: Box<dyn Fn() -> Vec<Requests> + Send + Sync>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
 /// What a scrape is made from.
 #[derive(Debug)]
 pub(super) struct Metrics(Registry);
 
 impl Metrics {
-    pub(super) fn new(status: watch::Receiver<Status>, latencies: Latencies) -> Self {
-        let mut registry = Registry::with_prefix("verkada2mqtt");
-        registry.register_collector(Box::new(Now(status)));
-        registry.register(
+    pub(super) fn new(sources: Sources, desk: Option<Arc<Desk>>, meters: Meters) -> Self {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Machine));
+        let ours = registry.sub_registry_with_prefix("verkada2mqtt");
+        ours.register_collector(Box::new(Now { sources, desk }));
+        ours.register(
             "command_first_byte_seconds",
             "Time from the receipt of a command until its first request was handed to the connection",
-            latencies.write,
+            meters.write,
         );
-        registry.register(
+        ours.register(
             "command_answer_seconds",
             "Time from the receipt of a command until the vendor had taken it",
-            latencies.answer,
+            meters.answer,
         );
+        ours.register(
+            "command_confirmed_seconds",
+            "Time from the receipt of a command until what it asked for was seen to have come about",
+            meters.confirmed,
+        );
+        ours.register("mqtt_published", "Messages handed to the connection to the broker", meters.published);
         Self(registry)
     }
 }
@@ -95,44 +137,125 @@ pub(super) async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
     }
 }
 
-/// What the core says of itself at the moment.
+/// How things are at the moment.
 #[derive(Debug)]
-struct Now(watch::Receiver<Status>);
+struct Now {
+    sources: Sources,
+    desk: Option<Arc<Desk>>,
+}
 
 impl Collector for Now {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let status = self.0.borrow().clone();
-        let (books, figures) = (&status.books, &status.figures);
+        let status = self.sources.status.borrow().clone();
         let out = &mut encoder;
         let version: Labels = vec![("version", env!("CARGO_PKG_VERSION"))];
         gauge(out, "build_info", "The version that runs", &[(version, 1)])?;
+        commands(out, &status)?;
+        journal(out, &status.figures)?;
+        broker(out, &status)?;
+        vendor(out, &status, &(self.sources.requests)())?;
+        webhooks(out, &status.figures, self.desk.as_deref().map(Desk::health))
+    }
+}
 
-        count(out, "commands_received", "Commands that came", &[(Labels::new(), books.received())])?;
-        let endings: Vec<_> = books.endings().map(|(ending, count)| (labels(&ending), count)).collect();
-        count(out, "commands_ended", "Commands that ended, each once", &endings)?;
-        gauge(out, "commands_pending", "Commands that have not ended", &one(books.pending()))?;
+fn commands(out: &mut DescriptorEncoder<'_>, Status { books, figures, .. }: &Status) -> fmt::Result {
+    count(out, "commands_received", "Commands that came", &one(books.received()))?;
+    let endings: Vec<_> = books.endings().map(|(ending, count)| (labels(&ending), count)).collect();
+    count(out, "commands_ended", "Commands that ended, each once", &endings)?;
+    gauge(out, "commands_pending", "Commands that have not ended", &one(books.pending()))?;
 
-        let text = "Lockdowns that were asked for and are not confirmed";
-        gauge(out, "lockdown_alarms", text, &one(size(figures.alarms)))?;
-        let text = "Times a lockdown that was asked for was not confirmed";
-        count(out, "lockdown_alarms_raised", text, &one(figures.alarms_raised))?;
+    let text = "Whether a lockdown could be started now; missing while that is not known";
+    let ready: Vec<_> = figures.ready.map(|ready| (Labels::new(), u64::from(ready))).into_iter().collect();
+    gauge(out, "lockdown_ready", text, &ready)?;
+    let text = "Lockdowns that were asked for and are not confirmed";
+    gauge(out, "lockdown_alarms", text, &one(size(figures.alarms)))?;
+    let text = "Times a lockdown that was asked for was not confirmed";
+    count(out, "lockdown_alarms_raised", text, &one(figures.alarms_raised))
+}
 
-        let text = "Records of this run that are durable in the journal";
-        gauge(out, "journal_durable_records", text, &one(figures.journal_durable))?;
-        let text = "Whether the journal cannot be written";
-        gauge(out, "journal_broken", text, &one(figures.journal_broken.into()))?;
+fn journal(out: &mut DescriptorEncoder<'_>, figures: &Figures) -> fmt::Result {
+    let text = "Records of this run that are durable in the journal";
+    gauge(out, "journal_durable_records", text, &one(figures.journal_durable))?;
+    let text = "Whether the journal cannot be written";
+    gauge(out, "journal_broken", text, &one(figures.journal_broken.into()))
+}
 
-        let links = |main: bool, securing: bool| {
-            [(vec![("link", "main")], main.into()), (vec![("link", "securing")], securing.into())]
-        };
-        let up = links(status.mqtt.is_some(), figures.securing_up);
-        gauge(out, "mqtt_link_up", "Whether the connection to the broker has a session", &up)?;
-        let proven = links(status.mqtt_proven, status.securing_proven);
-        gauge(out, "mqtt_link_proven", "Whether a heartbeat came back in its session", &proven)?;
+fn broker(out: &mut DescriptorEncoder<'_>, status: &Status) -> fmt::Result {
+    let figures = &status.figures;
+    let links = |main: bool, securing: bool| {
+        [(vec![("link", "main")], u64::from(main)), (vec![("link", "securing")], u64::from(securing))]
+    };
+    let up = links(status.mqtt.is_some(), figures.securing_up);
+    gauge(out, "mqtt_link_up", "Whether the connection to the broker has a session", &up)?;
+    let proven = links(status.mqtt_proven, status.securing_proven);
+    gauge(out, "mqtt_link_proven", "Whether a heartbeat came back in its session", &proven)?;
+    let waiting = [
+        (vec![("kind", "retained")], size(figures.waiting_topics)),
+        (vec![("kind", "once")], size(figures.waiting_messages)),
+    ];
+    gauge(out, "mqtt_waiting", "Messages that wait to be published", &waiting)?;
+    let text = "Results and events that were dropped, because too many waited for the broker";
+    count(out, "mqtt_dropped", text, &one(figures.dropped_messages))
+}
 
-        gauge(out, "api_up", "Whether the vendor's API answers", &one(status.api.into()))?;
-        let text = "Requests to the vendor's API that the present minute still allows";
-        gauge(out, "api_budget_left", text, &one(size(status.budget_left)))
+fn vendor(out: &mut DescriptorEncoder<'_>, status: &Status, requests: &[Requests]) -> fmt::Result {
+    gauge(out, "api_up", "Whether the vendor's API answers", &one(status.api.into()))?;
+    let text = "Requests to the vendor's API that the present minute still allows";
+    gauge(out, "api_budget_left", text, &one(size(status.budget_left)))?;
+    let series: Vec<_> = requests
+        .iter()
+        .map(|ended| (vec![("operation", ended.operation), ("answer", ended.answer)], ended.count))
+        .collect();
+    let text = "Requests to the vendor's API, by what was asked and by the status or class of the answer";
+    count(out, "api_requests", text, &series)?;
+    let read_at: Vec<_> = status
+        .figures
+        .read_at
+        .iter()
+        .filter_map(|(list, at)| Some((vec![("list", *list)], u64::try_from((*at)?.as_second()).ok()?)))
+        .collect();
+    gauge(out, "list_read_timestamp_seconds", "When a list was last read whole, in Unix time", &read_at)?;
+    let listed =
+        [(vec![("kind", "door")], size(status.doors)), (vec![("kind", "scenario")], size(status.scenarios))];
+    gauge(out, "listed", "Doors and scenarios that are shown", &listed)
+}
+
+/// Nothing without a receiver.
+fn webhooks(
+    out: &mut DescriptorEncoder<'_>,
+    figures: &Figures,
+    health: Option<WebhookHealth>,
+) -> fmt::Result {
+    let Some(health) = health else { return Ok(()) };
+    let result = |result| -> Labels { vec![("result", result)] };
+    let mut ended = vec![
+        (result("accepted"), health.accepted),
+        (result("ignored"), health.ignored),
+        (result("replayed"), health.replayed),
+    ];
+    ended.extend(health.refused.iter().map(|(cause, count)| (result(cause.word()), *count)));
+    count(out, "webhook_deliveries", "Deliveries of webhooks, by what became of them", &ended)?;
+    let text = "Events that polls found and that no webhook had brought";
+    count(out, "webhook_missed_events", text, &one(figures.webhooks_missed))?;
+    let lag: Vec<_> = health.lag.map(|lag| (Labels::new(), lag.as_secs_f64())).into_iter().collect();
+    gauge(out, "webhook_lag_seconds", "Time from the newest event that a webhook brought until it came", &lag)
+}
+
+/// What the machine spends on the process, by the names that Prometheus libraries share. Nothing where the system does not
+/// tell.
+#[derive(Debug)]
+struct Machine;
+
+impl Collector for Machine {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut encoder;
+        let Some(usage) = usage() else { return Ok(()) };
+        gauge(out, "process_resident_memory_bytes", "Memory in use", &one(usage.resident_bytes))?;
+        gauge(out, "process_open_fds", "Open file descriptors", &one(usage.open_files))?;
+        let processor = [(Labels::new(), usage.processor.as_secs_f64())];
+        count(out, "process_cpu_seconds", "Processor time that was used", &processor)?;
+        let started = [(Labels::new(), usage.started)];
+        gauge(out, "process_start_time_seconds", "When the process was started, in Unix time", &started)
     }
 }
 
@@ -155,7 +278,12 @@ fn labels(ending: &Ending) -> Labels {
     ]
 }
 
-fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, series: &[(Labels, u64)]) -> fmt::Result {
+fn gauge<V: EncodeGaugeValue>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: &[(Labels, V)],
+) -> fmt::Result {
     let mut metric = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (labels, value) in series {
         if labels.is_empty() {
@@ -167,13 +295,18 @@ fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, series: &[(Lab
     Ok(())
 }
 
-fn count(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, series: &[(Labels, u64)]) -> fmt::Result {
+fn count<V: EncodeCounterValue>(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    series: &[(Labels, V)],
+) -> fmt::Result {
     let mut metric = out.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (labels, value) in series {
         if labels.is_empty() {
-            metric.encode_counter::<NoLabelSet, u64, f64>(value, None)?;
+            metric.encode_counter::<NoLabelSet, V, f64>(value, None)?;
         } else {
-            metric.encode_family(labels)?.encode_counter::<NoLabelSet, u64, f64>(value, None)?;
+            metric.encode_family(labels)?.encode_counter::<NoLabelSet, V, f64>(value, None)?;
         }
     }
     Ok(())

@@ -29,8 +29,8 @@ use crate::{
     model::{Privacy, Push},
     verkada::webhook::WebhookHealth,
 };
-pub use metrics::Latencies;
 use metrics::Metrics;
+pub use metrics::{Meters, Sources};
 use webhook::Desk;
 
 /// How many pushes wait for the event loop; a delivery for which there is no room is refused, and the vendor tries once
@@ -43,13 +43,13 @@ pub struct Server {
     address: SocketAddr,
     task: JoinHandle<()>,
     desk: Option<Arc<Desk>>,
-    latencies: Latencies,
+    meters: Meters,
 }
 
 impl Server {
-    /// Where to note how long commands take.
-    pub fn latencies(&self) -> Latencies {
-        self.latencies.clone()
+    /// Where to note what the shell measures.
+    pub fn meters(&self) -> Meters {
+        self.meters.clone()
     }
 
     /// Where it listens.
@@ -96,18 +96,19 @@ pub async fn serve(
     http: Http,
     webhook: &Webhook,
     privacy: Privacy,
-    status: watch::Receiver<Status>,
+    sources: Sources,
 ) -> Result<(Server, mpsc::Receiver<Push>), Error> {
     let listen = |source| Error::Listen { address: http.listen, source };
     let listener = TcpListener::bind(http.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (sender, pushes) = mpsc::channel(MAX_WAITING);
     let desk = (!webhook.secrets.is_empty()).then(|| Arc::new(Desk::new(webhook, privacy, sender)));
-    let latencies = Latencies::default();
-    let metrics = Metrics::new(status.clone(), latencies.clone());
+    let meters = Meters::default();
+    let status = sources.status.clone();
+    let metrics = Metrics::new(sources, desk.clone(), meters.clone());
     let router = router(&webhook.path, desk.clone(), status, metrics);
     let task = tokio::spawn(server::run(listener, router));
-    Ok((Server { address, task, desk, latencies }, pushes))
+    Ok((Server { address, task, desk, meters }, pushes))
 }
 
 fn router(path: &str, desk: Option<Arc<Desk>>, status: watch::Receiver<Status>, metrics: Metrics) -> Router {
