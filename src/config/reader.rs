@@ -166,7 +166,7 @@ impl<'a> Reader<'a> {
             | Value::Tagged(_)) => {
                 let rule =
                     Rule { show: Show::Never, ..Rule::of("keys with values", json!({"type": "object"})) };
-                self.refuse(spot, &path.join("."), Problem::of_type(&other, &rule));
+                self.refuse(spot, &shown(path), Problem::of_type(&other, &rule));
                 return Vec::new();
             }
         };
@@ -343,7 +343,7 @@ impl<'r, 'a> Section<'r, 'a> {
     /// Notes a fault that concerns this section as a whole.
     pub(super) fn refuse_whole(&mut self, problem: Problem) -> Faulty {
         let spot = self.spot.clone();
-        self.reader.refuse(&spot, &self.path.join("."), problem)
+        self.reader.refuse(&spot, &shown(&self.path), problem)
     }
 
     /// Takes two keys of which one is enough, out of one layer: the environment if it sets any of them, else the
@@ -406,6 +406,11 @@ fn by_key(entries: Vec<Entry>) -> BTreeMap<String, Entry> {
 }
 
 fn dotted(path: &[String], name: &str) -> String {
-    let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-    path.iter().map(String::as_str).chain([name.as_str()]).collect::<Vec<_>>().join(".")
+    shown(path.iter().map(String::as_str).chain([name]))
+}
+
+/// A path as it is told: any part of it may be what somebody wrote.
+fn shown<P: AsRef<str>>(path: impl IntoIterator<Item = P>) -> String {
+    let part = |part: P| part.as_ref().chars().filter(|c| !c.is_control()).take(64).collect::<String>();
+    path.into_iter().map(part).collect::<Vec<_>>().join(".")
 }

@@ -159,15 +159,15 @@ pub struct Malformed {
 }
 
 impl Malformed {
-    fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), id: None, too_large: false }
+    /// On one line: it may quote what was sent.
+    fn new(text: impl AsRef<str>) -> Self {
+        let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        Self { text: text.as_ref().chars().map(shown).collect(), id: None, too_large: false }
     }
 
-    /// Without values, which may be a code, and on one line: the parser quotes what was sent.
+    /// Without values, which may be a code.
     fn json(error: &serde_json::Error) -> Self {
-        let text = without_values(error);
-        let shown = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
-        let shown: String = shown.take(MAX_ERROR_CHARS).collect();
+        let shown: String = without_values(error).chars().take(MAX_ERROR_CHARS).collect();
         Self::new(format!("the command is no valid JSON command: {shown}"))
     }
 }
@@ -379,7 +379,7 @@ fn legible_id(text: &str) -> Option<String> {
 }
 
 /// What is wrong with a JSON text, without a value of it: somebody may have written a code in the wrong place.
-fn without_values(error: &serde_json::Error) -> String {
+pub(super) fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     // What is wanted stands last and holds no value.
     let Some((read, wanted)) = text.rsplit_once(", expected ") else { return text };

@@ -394,8 +394,14 @@ fn time_of_day(member: &str, text: Option<&str>) -> Result<Time, String> {
 
 /// A little of a text, on one line.
 fn quoted(text: &str) -> String {
-    let start: String = text.chars().take(MAX_QUOTED_CHARS).collect();
-    format!("{start:?}")
+    let mut start = String::new();
+    for escaped in text.chars().map(char::escape_debug) {
+        if start.chars().count() + escaped.len() > MAX_QUOTED_CHARS {
+            break;
+        }
+        start.extend(escaped);
+    }
+    format!("\"{start}\"")
 }
 
 /// Decodes one element; the error is one line and quotes at most a little of what was read.
