@@ -620,6 +620,31 @@ fn the_example_says_how_to_give_the_key() {
     );
 }
 
+/// An editor must not find fault with what the loader takes.
+#[test]
+fn the_schema_allows_each_unit_of_its_own_durations() {
+    fn look(schema: &Value, seen: &mut usize) {
+        for schema in schema["properties"].as_object().unwrap().values() {
+            if schema["type"] == "object" {
+                look(schema, seen);
+            }
+            let Some((_, units)) = schema["pattern"].as_str().and_then(|text| text.split_once("(ms|")) else {
+                continue;
+            };
+            let units: Vec<&str> = units.trim_end_matches([')', '$']).split('|').chain(["ms"]).collect();
+            let bounds = schema["examples"].as_array().unwrap();
+            for text in bounds.iter().chain(schema.get("default")).filter_map(Value::as_str) {
+                let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+                assert!(text == "off" || units.contains(&unit), "{text} does not fit {units:?}");
+                *seen += 1;
+            }
+        }
+    }
+    let mut seen = 0;
+    look(&config::schema(), &mut seen);
+    assert!(seen > 20, "{seen}");
+}
+
 #[test]
 fn every_default_of_the_schema_is_taken_by_the_loader() {
     fn defaults(schema: &Value) -> Value {

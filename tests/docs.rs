@@ -1,10 +1,14 @@
 //! Documents that are made from the code say what the code says. `UPDATE_EXPECTED=1 cargo test --test docs` writes them.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{env, fmt::Write, fs, path::Path};
 
-use verkada2mqtt::model::{Outcome, Reason};
+use serde_json::Value;
+use verkada2mqtt::{
+    config,
+    model::{Outcome, Reason},
+};
 
 /// What `docs/commands.md` has to say.
 fn commands() -> String {
@@ -38,13 +42,110 @@ by now, is answered as the repeat that it is. Which outcome means what tells [th
     text
 }
 
-#[test]
-fn the_table_of_reasons_is_that_of_the_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/commands.md");
-    let wanted = commands();
+/// What `docs/configuration.md` has to say.
+fn configuration() -> String {
+    let schema = config::schema();
+    let mut text = "\
+<!-- Made from src/config/keys: UPDATE_EXPECTED=1 cargo test --test docs -->
+
+# Every key of the configuration
+
+[`config.example.yaml`](../config.example.yaml) shows them in place, with what to think of; `verkada2mqtt schema` prints the same
+for editors, and `verkada2mqtt check` says which key is wrong, where, and what is allowed. A key with dots stands in a section: `mqtt.url` is `url`
+below `mqtt`. Every key outside `doors.settings` and `commands.users` can also come from the environment, as `VERKADA2MQTT__` and
+its path in capitals with two underscores in place of each dot: `VERKADA2MQTT__MQTT__URL`. What a change of a key costs while the gateway runs
+tells [the README](../README.md#command-line).
+"
+    .to_owned();
+    let mut root = vec![];
+    for (name, about) in schema["properties"].as_object().unwrap() {
+        if about["type"] == "object" {
+            let about_it = about["description"].as_str().unwrap();
+            write!(text, "\n## {name}\n\n{about_it}\n\n").unwrap();
+            let mut keys = Vec::new();
+            keys_of(about, name, &mut keys);
+            table(&mut text, &keys);
+        } else {
+            root.push((name.clone(), about));
+        }
+    }
+    text += "\n## Outside all sections\n\n";
+    table(&mut text, &root);
+    text
+}
+
+/// The keys of a section and of the sections in it.
+fn keys_of<'s>(section: &'s Value, path: &str, keys: &mut Vec<(String, &'s Value)>) {
+    for (name, about) in section["properties"].as_object().unwrap() {
+        let path = format!("{path}.{name}");
+        if about["type"] == "object" { keys_of(about, &path, keys) } else { keys.push((path, about)) }
+    }
+    let each = &section["additionalProperties"];
+    if each.is_object() {
+        keys_of(each, &format!("{path}.<id>"), keys);
+    }
+}
+
+fn table(text: &mut String, keys: &[(String, &Value)]) {
+    *text += "| key | default | allowed | what |\n|---|---|---|---|\n";
+    for (path, about) in keys {
+        let default = about.get("default").map_or_else(|| "none".to_owned(), quoted);
+        let what = about["description"].as_str().unwrap().replace('|', "\\|");
+        writeln!(text, "| `{path}` | {default} | {} | {what} |", allowed(about)).unwrap();
+    }
+}
+
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.is_empty() => "empty".to_owned(),
+        Value::Array(items) => items.iter().map(quoted).collect::<Vec<_>>().join(", "),
+        Value::String(text) => format!("`{text}`"),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => format!("`{other}`"),
+    }
+}
+
+fn allowed(about: &Value) -> String {
+    if let Some(words) = about["enum"].as_array() {
+        return words.iter().map(quoted).collect::<Vec<_>>().join(", ");
+    }
+    if about["writeOnly"] == true {
+        return "a secret; better in a file".to_owned();
+    }
+    match (about["type"].as_str().unwrap(), &about["examples"], about["pattern"].as_str()) {
+        ("boolean", ..) => "`true`, `false`".to_owned(),
+        ("array", ..) => format!("a list: {}", allowed(&about["items"])),
+        (_, Value::Array(bounds), _) => {
+            let [least, most] = &bounds[..] else { panic!("{about}") };
+            match least.as_str() {
+                Some("off") => format!("`off`, or {} and more", quoted(most)),
+                _ => format!("{} to {}", quoted(least), quoted(most)),
+            }
+        }
+        (_, _, Some("^/")) => "an absolute path".to_owned(),
+        (_, _, Some("^[A-Za-z0-9-]{1,64}$")) => "ids, as Verkada gives them".to_owned(),
+        (_, _, Some(pattern)) => format!("`{}`", pattern.replace('|', "\\|")),
+        (_, _, None) => match about["maxLength"].as_u64() {
+            Some(most) => format!("a text of up to {most} characters"),
+            None => "a text".to_owned(),
+        },
+    }
+}
+
+fn is_as_made(name: &str, wanted: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     if env::var_os("UPDATE_EXPECTED").is_some() {
-        fs::write(&path, &wanted).unwrap();
+        fs::write(&path, wanted).unwrap();
     }
     let held = fs::read_to_string(&path).unwrap_or_default();
-    assert!(held == wanted, "docs/commands.md is old; run UPDATE_EXPECTED=1 cargo test --test docs");
+    assert!(held == wanted, "{name} is old; run UPDATE_EXPECTED=1 cargo test --test docs");
+}
+
+#[test]
+fn the_table_of_reasons_is_that_of_the_code() {
+    is_as_made("docs/commands.md", &commands());
+}
+
+#[test]
+fn the_tables_of_keys_are_those_of_the_code() {
+    is_as_made("docs/configuration.md", &configuration());
 }

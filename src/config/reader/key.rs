@@ -127,7 +127,8 @@ impl Key<'_, '_, '_> {
         limits: RangeInclusive<Duration>,
     ) -> Duration {
         let [least, most, usual] = [*limits.start(), *limits.end(), default].map(duration::format);
-        let schema = json!({"type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h)$", "examples": [least, most]});
+        let schema =
+            json!({"type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h|d)$", "examples": [least, most]});
         self.note_default(schema.clone(), &json!(usual));
         let Some(found) = self.take() else { return default };
         let allowed =
