@@ -4,7 +4,7 @@ use jiff::civil::Time;
 use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::payload::without_values;
+use super::json_fault::without_values;
 use crate::model::{
     Calendar, DoorMode, Edit, Exception, ExceptionId, ExceptionMode, Frequency, GroupId, Hours, Recurrence,
     Weekday, day,

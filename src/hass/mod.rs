@@ -5,6 +5,7 @@ pub mod calendar;
 pub mod discovery;
 pub mod event;
 mod gateway;
+mod json_fault;
 pub mod name;
 pub mod payload;
 pub mod retired;

@@ -5,7 +5,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
-use super::calendar;
+use super::{
+    calendar,
+    json_fault::{is_plain, without_values},
+};
 use crate::model::{Action, DoorMode, Edit, Intent, User};
 
 /// The payload that an availability topic holds when all is well.
@@ -376,24 +379,6 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 fn legible_id(text: &str) -> Option<String> {
     let command: serde_json::Value = serde_json::from_str(text).ok()?;
     command.get("id")?.as_str().filter(|id| is_text(id)).map(str::to_owned)
-}
-
-/// What is wrong with a JSON text, without a value of it: somebody may have written a code in the wrong place.
-pub(super) fn without_values(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    // What is wanted stands last and holds no value.
-    let Some((read, wanted)) = text.rsplit_once(", expected ") else { return text };
-    let kind = read.split(['"', '`']).next().unwrap_or_default().trim_end();
-    let member = read.strip_prefix("unknown field `").and_then(|rest| rest.strip_suffix('`'));
-    match member.filter(|member| is_plain(member)) {
-        Some(member) => format!("{kind} `{member}`, expected {wanted}"),
-        None => format!("{kind}, expected {wanted}"),
-    }
-}
-
-/// Whether a word cannot hold a code that somebody wrote in the wrong place.
-fn is_plain(word: &str) -> bool {
-    word.len() <= 40 && word.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
 }
 
 fn unknown_word(kind: Kind, word: &str) -> Malformed {
