@@ -578,10 +578,11 @@ fn every_key_says_what_its_change_costs() {
     assert_eq!(keys, covered);
 }
 
-/// README lists each key by what its change costs, but for those that need a new start.
+/// The documents list each key by what its change costs, but for those that need a new start.
 #[test]
 fn the_readme_tells_what_a_change_of_each_key_costs() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/command-line.md")).unwrap();
     let mut known: BTreeMap<String, Cost> = BTreeMap::new();
     for (key, cost) in COSTS.iter().flat_map(|(_, expected)| *expected) {
         let key = key.replace(".a.", ".<id>.").replace(".b.", ".<id>.");

@@ -2,7 +2,13 @@
 
 #![expect(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{env, fmt::Write, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use verkada2mqtt::{
@@ -19,7 +25,7 @@ fn commands() -> String {
 
 The gate makes its checks in the order of this table, and the first fault that it finds is the `reason` of the result. One
 exception serves senders: a repeat of a command with the same `id` that comes too late, or with a one-time code that is used up
-by now, is answered as the repeat that it is. Which outcome means what tells [the README](../README.md#commands-and-results).
+by now, is answered as the repeat that it is. Which outcome means what stands in [Commands and results](results.md).
 
 ## In the gate: nothing was sent
 
@@ -54,7 +60,7 @@ fn configuration() -> String {
 for editors, and `verkada2mqtt check` says which key is wrong, where, and what is allowed. A key with dots stands in a section: `mqtt.url` is `url`
 below `mqtt`. Every key outside `doors.settings` and `commands.users` can also come from the environment, as `VERKADA2MQTT__` and
 its path in capitals with two underscores in place of each dot: `VERKADA2MQTT__MQTT__URL`. What a change of a key costs while the gateway runs
-tells [the README](../README.md#command-line).
+stands under [Command line](command-line.md).
 "
     .to_owned();
     let mut root = vec![];
@@ -148,4 +154,73 @@ fn the_table_of_reasons_is_that_of_the_code() {
 #[test]
 fn the_tables_of_keys_are_those_of_the_code() {
     is_as_made("docs/configuration.md", &configuration());
+}
+
+/// The documents, by their path in the project.
+fn documents() -> BTreeMap<PathBuf, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let in_folder =
+        |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    [".", "docs", "examples", "packaging"]
+        .into_iter()
+        .filter(|folder| root.join(folder).is_dir())
+        .flat_map(in_folder)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .map(|path| (path.canonicalize().unwrap(), fs::read_to_string(&path).unwrap()))
+        .collect()
+}
+
+/// Lines that are no code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_code = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        in_code ^= fence;
+        !in_code && !fence
+    })
+}
+
+/// What a heading is linked by, on a forge and in the book alike.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text).filter(|line| line.starts_with('#'));
+    let kept = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    let slug = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(|c| !kept(c), "");
+    headings.map(|line| slug(line).replace(' ', "-")).collect()
+}
+
+#[test]
+fn every_link_of_the_documents_leads_somewhere() {
+    let documents = documents();
+    let (mut seen, mut lost) = (0, Vec::new());
+    for (path, text) in &documents {
+        for link in
+            prose(text).flat_map(|line| line.split("](").skip(1)).filter_map(|rest| rest.split(')').next())
+        {
+            if link.contains("://") {
+                continue;
+            }
+            seen += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let to = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let leads = to.canonicalize().is_ok_and(|to| {
+                anchor.is_empty() || documents.get(&to).is_some_and(|text| anchors(text).contains(anchor))
+            });
+            if !leads {
+                lost.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(seen > 100, "hardly any link was seen: {seen}");
+    assert_eq!(lost, [""; 0]);
+}
+
+#[test]
+fn the_book_holds_every_page() {
+    let summary = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/SUMMARY.md")).unwrap();
+    let documents = documents();
+    let pages = documents.keys().filter(|path| path.parent().unwrap().ends_with("docs"));
+    let names =
+        pages.map(|path| path.file_name().unwrap().to_str().unwrap()).filter(|name| *name != "SUMMARY.md");
+    let missing: Vec<_> = names.filter(|name| !summary.contains(&format!("]({name})"))).collect();
+    assert_eq!(missing, [""; 0]);
 }

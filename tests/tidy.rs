@@ -289,7 +289,7 @@ fn the_image_is_one_program_of_nobody_from_nothing() {
         assert_ne!(text, shipped, "{shipped_line}");
         assert_eq!(image_faults(&text).len(), 1, "{planted}: {:?}", image_faults(&text));
     }
-    for told in [shipped, project("README.md")] {
+    for told in [shipped, project("docs/set-up.md")] {
         for flag in [
             "--read-only",
             "--cap-drop ALL",
@@ -303,18 +303,18 @@ fn the_image_is_one_program_of_nobody_from_nothing() {
 }
 
 #[test]
-fn the_readme_pastes_the_shipped_access_list() {
-    assert!(project("README.md").contains(project("examples/mosquitto/acl").trim()));
+fn the_documents_paste_the_shipped_access_list() {
+    assert!(project("docs/set-up.md").contains(project("examples/mosquitto/acl").trim()));
 }
 
 #[test]
-fn the_readme_tells_every_outcome_and_command() {
-    let readme = project("README.md");
+fn the_documents_tell_every_outcome_and_command() {
+    let (results, commands) = (project("docs/results.md"), project("docs/command-line.md"));
     for outcome in ["accepted", "done", "failed", "refused", "expired", "merged", "unknown"] {
-        assert!(readme.contains(&format!("**{outcome}**")), "{outcome}");
+        assert!(results.contains(&format!("**{outcome}**")), "{outcome}");
     }
     for command in ["run", "demo", "check", "simulate", "schema", "healthcheck", "audit"] {
-        assert!(readme.contains(&format!("verkada2mqtt {command}")), "{command}");
+        assert!(commands.contains(&format!("verkada2mqtt {command}")), "{command}");
     }
 }
 

@@ -109,7 +109,7 @@ impl Reason {
                 REFUSED,
                 "No heartbeat sent in the last 2.5 s (60 s for an activate) had come back from the broker, so the age of the command is \
                  not known.",
-                "try again; if it stays, see [the heartbeat](../README.md#the-heartbeat-does-not-come-back)",
+                "try again; if it stays, see [the heartbeat](troubleshooting.md#the-heartbeat-does-not-come-back)",
             ),
             Self::ResumedSession => (
                 Check::Link,
@@ -152,7 +152,7 @@ impl Reason {
                 "The configuration forbids this act or so long a hold, forbids to name a person in it or wants one named, or the \
                  door's API toggle is off; or the calendar is not one of `calendars.allow`, or is the gateway's own.",
                 "`commands`, among it `unlock_as`, `holds.longest`, `calendars.allow` and `doors.settings`; or the \
-                 [toggles](../README.md#1-allow-control-in-verkada-command)",
+                 [toggles](set-up.md#1-allow-control-in-verkada-command)",
             ),
             Self::CodeRequired => (
                 Check::Code,
@@ -248,20 +248,20 @@ impl Reason {
                 Check::Vendor,
                 FAILED,
                 "Verkada refuses the key or token.",
-                "[the key](../README.md#verkada-refuses-the-key), its end date, its permission, the region",
+                "[the key](troubleshooting.md#verkada-refuses-the-key), its end date, its permission, the region",
             ),
             Self::Forbidden => (
                 Check::Vendor,
                 FAILED,
                 "Verkada refuses the act.",
-                "permission of the key and the [toggles](../README.md#1-allow-control-in-verkada-command)",
+                "permission of the key and the [toggles](set-up.md#1-allow-control-in-verkada-command)",
             ),
             Self::NoAccess => (
                 Check::Vendor,
                 FAILED,
                 "Verkada says that the person in whose name the door was to be unlocked has no access to it now.",
                 "`verkada2mqtt access --door` lists who may pass the door when; see \
-                 [who may pass a door](../README.md#who-may-pass-a-door)",
+                 [who may pass a door](doors.md#who-may-pass-a-door)",
             ),
             Self::NotFound => (
                 Check::Vendor,
