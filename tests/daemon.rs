@@ -30,6 +30,9 @@ mod day;
 #[path = "daemon/diagnostics.rs"]
 mod diagnostics;
 #[cfg(test)]
+#[path = "daemon/documents.rs"]
+mod documents;
+#[cfg(test)]
 #[path = "daemon/end.rs"]
 mod end;
 #[cfg(test)]
