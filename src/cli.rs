@@ -3,7 +3,7 @@
 use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
-    path::{self, PathBuf},
+    path::{self, Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -15,11 +15,12 @@ use crate::{
     access,
     app::{self, End, LockError, State, StateLock},
     audit, calendar, check, clock,
-    config::{self, Config, Environment, duration},
+    config::{self, Config, Environment, OfferedBroker, duration},
     demo, dump, hass, journal,
     logging::{self, LogHandle},
     signals::{self, Signal},
     simulator,
+    supervisor::Supervisor,
 };
 
 /// The configuration is wrong.
@@ -249,7 +250,14 @@ impl From<io::Error> for Failure {
 
 fn run(file: &ConfigFile, environment: &Environment, guarded: io::Result<()>) -> Result<ExitCode, Failure> {
     let path = config::find(file.config.as_deref(), environment)?;
-    let config = config::load(&path, environment)?;
+    let supervisor = Supervisor::of(environment).map_err(|error| Failure::new(&error))?;
+    // Faults are told at once, whenever a broker is there.
+    let judged = match supervisor {
+        Some(_) => environment.clone().offering(OfferedBroker::unknown()),
+        None => environment.clone(),
+    };
+    let config = config::load(&path, &judged)?;
+    let supervisor = supervisor.filter(|_| config.mqtt.offered);
     let log = logging::start(config.log)?;
     if let Err(error) = guarded {
         tracing::warn!(%error, "core dumps cannot be forbidden; one would hold every secret");
@@ -271,10 +279,33 @@ fn run(file: &ConfigFile, environment: &Environment, guarded: io::Result<()>) ->
         }
     };
     let lost = config.state_dir.clone();
-    let signals = signals::listen()?;
-    block_on(serve(config, state.as_ref().map_or(State::Lost(&lost), State::Held), log, signals, || {
-        config::load(&path, environment)
-    }))
+    let state = state.as_ref().map_or(State::Lost(&lost), State::Held);
+    let (within, mut signals) = signals::listen_and_send()?;
+    block_on(async {
+        let Some(supervisor) = supervisor else {
+            return serve(config, state, log, signals, || config::load(&path, &judged)).await;
+        };
+        let offers = tokio::select! {
+            offers = supervisor.follow(within) => offers,
+            () = stopped(&mut signals) => return Ok(ExitCode::SUCCESS),
+        };
+        let load = || config::load(&path, &offers.in_environment(environment));
+        serve(load()?, state, log, signals, load).await
+    })
+}
+
+/// The configuration for a command that ends by itself.
+fn load(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+    let Some(supervisor) = Supervisor::of(environment).map_err(|error| Failure::new(&error))? else {
+        return Ok(config::load(path, environment)?);
+    };
+    match block_on(async { Ok(supervisor.broker().await) })? {
+        Ok(broker) => Ok(config::load(path, &environment.clone().offering(broker))?),
+        Err(error) => config::load(path, environment).map_err(|report| {
+            let failure = Failure::from(report);
+            Failure { text: format!("{}\n\n{error}", failure.text), ..failure }
+        }),
+    }
 }
 
 /// Runs the gateway, with another configuration after each reload. One that cannot be run is told and put back.
@@ -318,7 +349,7 @@ fn run_demo(demo: &Demo) -> Result<ExitCode, Failure> {
 
 fn run_check(check: &Check, environment: &Environment) -> Result<ExitCode, Failure> {
     let path = config::find(check.file.config.as_deref(), environment)?;
-    let config = config::load(&path, environment)?;
+    let config = load(&path, environment)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{}: the configuration is valid", path.display())?;
     for warning in &config.warnings {
@@ -422,7 +453,7 @@ fn run_audit(wanted: Audit, environment: &Environment) -> Result<ExitCode, Failu
 
 fn run_access(wanted: &Access, environment: &Environment) -> Result<ExitCode, Failure> {
     let path = config::find(wanted.file.config.as_deref(), environment)?;
-    let config = config::load(&path, environment)?;
+    let config = load(&path, environment)?;
     let found = block_on(async {
         access::ask(&config, wanted.door.as_deref()).await.map_err(|error| Failure::new(&error))
     })?;
@@ -442,7 +473,7 @@ fn run_access(wanted: &Access, environment: &Environment) -> Result<ExitCode, Fa
 fn run_calendar(wanted: &Calendar, environment: &Environment) -> Result<ExitCode, Failure> {
     use calendar::Task;
     let path = config::find(wanted.config.as_deref(), environment)?;
-    let config = config::load(&path, environment)?;
+    let config = load(&path, environment)?;
     let task = match &wanted.task {
         CalendarTask::List => Ok(Task::List),
         CalendarTask::Show { calendar } => Task::show(calendar),

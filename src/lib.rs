@@ -25,4 +25,5 @@ pub mod mqtt;
 pub mod rng;
 pub mod signals;
 pub mod simulator;
+pub mod supervisor;
 pub mod verkada;

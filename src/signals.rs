@@ -26,6 +26,14 @@ pub enum Signal {
 /// # Errors
 /// If the operating system does not let us.
 pub fn listen() -> io::Result<mpsc::Receiver<Signal>> {
+    Ok(listen_and_send()?.1)
+}
+
+/// As [`listen`], with a way to ask for the same from within the process.
+///
+/// # Errors
+/// If the operating system does not let us.
+pub fn listen_and_send() -> io::Result<(mpsc::Sender<Signal>, mpsc::Receiver<Signal>)> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // Registered in this order, the first signal arms what ends the process at the second.
@@ -34,6 +42,7 @@ pub fn listen() -> io::Result<mpsc::Receiver<Signal>> {
     }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let (sender, receiver) = mpsc::channel(8);
+    let within = sender.clone();
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             let asked = if signal == SIGHUP { Signal::Reload } else { Signal::Stop };
@@ -42,5 +51,5 @@ pub fn listen() -> io::Result<mpsc::Receiver<Signal>> {
             }
         }
     })?;
-    Ok(receiver)
+    Ok((within, receiver))
 }

@@ -99,6 +99,9 @@ mod soak;
 #[path = "daemon/start.rs"]
 mod start;
 #[cfg(test)]
+#[path = "daemon/supervisor.rs"]
+mod supervisor;
+#[cfg(test)]
 #[path = "daemon/trouble.rs"]
 mod trouble;
 #[cfg(test)]

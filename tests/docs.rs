@@ -159,12 +159,16 @@ fn the_tables_of_keys_are_those_of_the_code() {
 /// The documents, by their path in the project.
 fn documents() -> BTreeMap<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let in_folder =
-        |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
-    [".", "docs", "examples", "packaging"]
+    let entries = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> = entries(root).collect();
+    let mut open = ["docs", "examples", "packaging"].map(|folder| root.join(folder)).to_vec();
+    while let Some(folder) = open.pop() {
+        let (folders, files): (Vec<_>, Vec<_>) = entries(&folder).partition(|path| path.is_dir());
+        open.extend(folders);
+        found.extend(files);
+    }
+    found
         .into_iter()
-        .filter(|folder| root.join(folder).is_dir())
-        .flat_map(in_folder)
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .map(|path| (path.canonicalize().unwrap(), fs::read_to_string(&path).unwrap()))
         .collect()

@@ -123,6 +123,7 @@ impl Changes {
             host,
             port,
             ws_path,
+            offered,
             protocol,
             client_id,
             credentials,
@@ -130,8 +131,9 @@ impl Changes {
             base_topic,
             keep_alive,
         } = old;
-        let place = (scheme, host, port, ws_path);
-        self.compare("mqtt.url", Cost::Restart, &place, &(&new.scheme, &new.host, &new.port, &new.ws_path));
+        let place = (scheme, host, port, ws_path, offered);
+        let new_place = (&new.scheme, &new.host, &new.port, &new.ws_path, &new.offered);
+        self.compare("mqtt.url", Cost::Restart, &place, &new_place);
         self.compare("mqtt.protocol", Cost::Restart, protocol, &new.protocol);
         self.compare("mqtt.client_id", Cost::Restart, client_id, &new.client_id);
         let user = |credentials: &Option<(String, _)>| credentials.as_ref().map(|(user, _)| user.clone());

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::offered::OfferedBroker;
+
 /// What the name of every variable that sets a key begins with.
 pub(super) const PREFIX: &str = "VERKADA2MQTT__";
 
@@ -11,9 +13,15 @@ pub(super) const CONFIG_FILE: &str = "VERKADA2MQTT_CONFIG";
 /// Names the folder in which systemd puts credentials.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
+/// Home Assistant's Supervisor gives it to its apps.
+pub(super) const SUPERVISOR_TOKEN: &str = "SUPERVISOR_TOKEN";
+
 /// Environment variables, handed in so that nothing else reads the process's own.
 #[derive(Clone, Default)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    offered: Option<OfferedBroker>,
+}
 
 impl Environment {
     /// Reads the process's environment; the one place that does. Text that is not UTF-8 gets the replacement
@@ -26,26 +34,37 @@ impl Environment {
 
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.variables.get(name).map(String::as_str)
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.variables.keys().map(String::as_str)
+    }
+
+    /// The same with a broker for a configuration that names none.
+    #[must_use]
+    pub fn offering(self, broker: OfferedBroker) -> Self {
+        Self { offered: Some(broker), ..self }
+    }
+
+    pub(super) const fn offered(&self) -> Option<&OfferedBroker> {
+        self.offered.as_ref()
     }
 }
 
 impl FromIterator<(String, String)> for Environment {
     /// Keeps the variables whose names concern us.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let ours = |name: &str| name.starts_with("VERKADA2MQTT") || name == CREDENTIALS;
-        Self(variables.into_iter().filter(|(name, _)| ours(name)).collect())
+        let others = [CREDENTIALS, SUPERVISOR_TOKEN, "SUPERVISOR_API"];
+        let ours = |name: &str| name.starts_with("VERKADA2MQTT") || others.contains(&name);
+        Self { variables: variables.into_iter().filter(|(name, _)| ours(name)).collect(), offered: None }
     }
 }
 
 impl fmt::Debug for Environment {
     /// Names only: values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.variables.keys()).finish()
     }
 }
 

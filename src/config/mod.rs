@@ -10,6 +10,7 @@ pub mod duration;
 mod environment;
 mod files;
 mod keys;
+mod offered;
 mod reader;
 mod report;
 mod schema;
@@ -25,6 +26,7 @@ use std::{
 pub use crate::model::Level;
 pub use changes::{Change, Cost, changes};
 pub use environment::Environment;
+pub use offered::{NoBroker, OfferedBroker};
 pub use report::{Fault, Place, Report};
 pub use schema::schema;
 pub use settings::{
@@ -39,14 +41,22 @@ use reader::{Problem, Reader};
 /// Where the file is looked for when nobody names it.
 const USUAL_PATHS: [&str; 2] = ["/etc/verkada2mqtt/config.yaml", "./config.yaml"];
 
-/// Finds the configuration file: `arg` (`--config`), then `$VERKADA2MQTT_CONFIG`, then
-/// `/etc/verkada2mqtt/config.yaml`, then `./config.yaml`. A file that was named is taken without looking for others.
+/// Where an app of Home Assistant's Supervisor has its own file, if its owner has written one, and its options as JSON,
+/// which is YAML.
+const APP_PATHS: [&str; 2] = ["/config/verkada2mqtt.yaml", "/data/options.json"];
+
+/// Finds the configuration file: `arg` (`--config`), then `$VERKADA2MQTT_CONFIG`, then, where Home Assistant's
+/// Supervisor gives us a token, the files of an app, then `/etc/verkada2mqtt/config.yaml`, then `./config.yaml`. A file
+/// that was named is taken without looking for others.
 ///
 /// # Errors
 /// When none was named and none of the usual ones exists; the report names the paths.
 pub fn find(arg: Option<&Path>, env: &Environment) -> Result<PathBuf, Report> {
     let named = arg.map(Path::to_owned).or_else(|| env.get(environment::CONFIG_FILE).map(PathBuf::from));
-    named.or_else(|| USUAL_PATHS.iter().map(PathBuf::from).find(|path| path.exists())).ok_or_else(|| {
+    let app = env.get(environment::SUPERVISOR_TOKEN).map(|_| APP_PATHS);
+    let paths = app.into_iter().flatten().chain(USUAL_PATHS);
+    let usual = || paths.map(PathBuf::from).find(|path| path.exists());
+    named.or_else(usual).ok_or_else(|| {
         let cure = format!(
             "copy config.example.yaml to {}, or name a file with --config or ${}",
             USUAL_PATHS[0],

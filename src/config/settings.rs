@@ -144,6 +144,8 @@ pub struct Mqtt {
     pub port: u16,
     /// The path of a WebSocket, beginning with `/`; without meaning for the other schemes.
     pub ws_path: String,
+    /// Whether nobody named this broker, but who runs the gateway offered it: it is on this machine.
+    pub offered: bool,
     /// The protocol version.
     pub protocol: ProtocolChoice,
     /// `[A-Za-z0-9_-]{1,64}`.
@@ -161,7 +163,8 @@ pub struct Mqtt {
 impl Mqtt {
     /// Whether what is said to the broker can be read on the network: it goes to another machine without encryption.
     pub fn is_exposed(&self) -> bool {
-        let is_near = self.host == "localhost"
+        let is_near = self.offered
+            || self.host == "localhost"
             || self.host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         !self.scheme.is_encrypted() && !is_near
     }

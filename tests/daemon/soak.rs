@@ -16,8 +16,9 @@ const SECRET: &str = "secret-of-the-webhook";
 const SLICE: u64 = 500;
 /// Changes under way at once.
 const BATCH: usize = 25;
-/// After so many changes the largest table is full, that of the events that were told: 50,000 ids, one and more a change.
-const WARM_AFTER: u64 = 60_000;
+/// After so many changes the largest table is full, that of the events that were told: 50,000 ids, one and more a change. And
+/// polls, which with webhooks come a minute apart, have brought at once what happens in one.
+const WARM_AFTER: u64 = 100_000;
 /// How fast its own memory may grow, for a thousand changes.
 const SLOPE_KIB: f64 = 16.0;
 /// What a run that is too short for a slope may add in all, while its tables and the allocator's pools fill.

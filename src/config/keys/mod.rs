@@ -2,7 +2,7 @@
 
 mod commands;
 mod filters;
-mod mqtt;
+pub(super) mod mqtt;
 mod pem;
 mod text;
 mod verkada;

@@ -9,6 +9,7 @@ use url::{Host, Url};
 use super::{pem, text};
 use crate::{
     config::{
+        offered::OfferedBroker,
         reader::{Faulty, Problem, Rule, Section, Show},
         secret::{self, SecretKeys},
         settings::{Mqtt, Tls},
@@ -26,20 +27,14 @@ const PASSWORD: SecretKeys = SecretKeys {
 pub(super) fn mqtt(section: &mut Section<'_, '_>) -> Result<Mqtt, Faulty> {
     let protocols =
         [("auto", ProtocolChoice::Auto), ("5", ProtocolChoice::V5), ("3.1.1", ProtocolChoice::V311)];
-    let broker = section
-        .key(
-            "url",
-            "The broker. Without a port: 1883, 8883, 80 and 443 for mqtt, mqtts, ws and wss. \
-             Without a path: /mqtt for ws and wss.",
-        )
-        .required(&url_rule(), broker);
+    let (broker, offered) = read_broker(section);
     let protocol = section
         .key("protocol", "The MQTT version. auto: 5, then 3.1.1 if the broker refuses it.")
         .choice(&protocols, ProtocolChoice::Auto);
     let client_id = section
         .key("client_id", "How the broker knows us; two gateways with one id would throw each other out.")
         .parsed_or("verkada2mqtt".to_owned(), &text::client_id_rule(), text::client_id);
-    let credentials = credentials(section);
+    let credentials = credentials(section).map(|own| own.or_else(|| offered.as_ref()?.credentials.clone()));
     let scheme = broker.as_ref().ok().map(|broker| broker.scheme);
     let tls = section.section(
         "tls",
@@ -61,6 +56,7 @@ pub(super) fn mqtt(section: &mut Section<'_, '_>) -> Result<Mqtt, Faulty> {
         host,
         port,
         ws_path,
+        offered: offered.is_some(),
         protocol,
         client_id,
         credentials,
@@ -77,11 +73,32 @@ pub(super) fn mqtt(section: &mut Section<'_, '_>) -> Result<Mqtt, Faulty> {
     Ok(mqtt)
 }
 
-struct Broker {
+pub(in crate::config) struct Broker {
     scheme: Scheme,
     host: String,
     port: u16,
     ws_path: String,
+}
+
+/// The broker, and the offer where that is it: a broker that is named goes first.
+fn read_broker(section: &mut Section<'_, '_>) -> (Result<Broker, Faulty>, Option<OfferedBroker>) {
+    let offered = section.env().offered();
+    let key = section.key(
+        "url",
+        "The broker. Without a port: 1883, 8883, 80 and 443 for mqtt, mqtts, ws and wss. \
+         Without a path: /mqtt for ws and wss.",
+    );
+    let Some(offered) = offered else { return (key.required(&url_rule(), broker), None) };
+    match key.parsed(&url_rule(), broker) {
+        Ok(Some(named)) => (Ok(named.value), None),
+        Ok(None) => {
+            let read = offered.read().map_err(|error| {
+                section.refuse(&section.spot().clone(), "url", Problem::new(error.to_string()))
+            });
+            (read, Some(offered.clone()))
+        }
+        Err(faulty) => (Err(faulty), None),
+    }
 }
 
 fn url_rule() -> Rule {
@@ -92,7 +109,7 @@ fn url_rule() -> Rule {
     }
 }
 
-fn broker(text: &str) -> Result<Broker, Problem> {
+pub(in crate::config) fn broker(text: &str) -> Result<Broker, Problem> {
     let schemes =
         [("mqtt", Scheme::Mqtt), ("mqtts", Scheme::Mqtts), ("ws", Scheme::Ws), ("wss", Scheme::Wss)];
     let url = Url::parse(text).map_err(|error| Problem::new(format!("not a URL ({error})")))?;
