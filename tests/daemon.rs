@@ -60,6 +60,9 @@ mod mosquitto;
 #[path = "daemon/mqtt.rs"]
 mod mqtt;
 #[cfg(test)]
+#[path = "daemon/node_red.rs"]
+mod node_red;
+#[cfg(test)]
 #[path = "daemon/process.rs"]
 mod process;
 #[cfg(test)]
