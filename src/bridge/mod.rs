@@ -27,6 +27,7 @@ mod intake;
 mod intercom;
 mod links;
 mod memory;
+mod picture;
 mod poller;
 mod position;
 mod problem;
@@ -35,6 +36,7 @@ mod publish;
 mod quiet;
 mod readiness;
 mod recall;
+mod recent;
 mod records;
 mod register;
 mod report;
@@ -75,9 +77,11 @@ use self::{
     ghosts::Ghosts,
     holds::Holds,
     links::Link,
+    picture::Audience,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
     readiness::Readiness,
+    recent::Recents,
     records::Records,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
@@ -90,6 +94,9 @@ pub use self::{
     gate::FRESH_LINK,
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
+    picture::{
+        AlarmRow, Change, CheckRow, CommandRow, DoorRow, LinkRow, Overview, ProblemRow, Pulse, ScenarioRow,
+    },
     report::{Books, Ending},
     settings::{
         Birth, CalendarSettings, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown,
@@ -250,6 +257,9 @@ pub struct Bridge {
     flood: Flood,
     codes: Codes,
     books: Books,
+    recents: Recents,
+    /// Those who look at the gateway, while anybody does.
+    audience: Option<Audience>,
     poller: Poller,
     webhooks: Webhooks,
     access: Access,
@@ -322,6 +332,8 @@ impl Bridge {
             flood: Flood::default(),
             codes: Codes::new(seed, now.utc),
             books: Books::default(),
+            recents: Recents::default(),
+            audience: None,
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
             access: Access::new(settings.polls.access_levels, now),
@@ -360,13 +372,7 @@ impl Bridge {
             topics,
             settings,
         };
-        bridge.show(Rank::State, bridge.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
-        bridge.show(Rank::Api, bridge.topics.api_availability(), payload::OFFLINE);
-        bridge.show(Rank::Gateway, bridge.topics.availability(), payload::ONLINE);
-        bridge.show_gateway(now);
-        bridge.show_alarms();
-        bridge.show_ghosts();
-        bridge.sweep_leftovers(&memory);
+        bridge.show_at_start(&memory, now);
         bridge
     }
 
@@ -386,6 +392,9 @@ impl Bridge {
         self.show_settings();
         self.tell_expiry(now);
         self.announce_all();
+        if self.audience.is_some() {
+            self.begin_picture();
+        }
         // What was refused to the key as it was may be allowed by now.
         self.refresh(&List::ALL, now);
         self.settle(now);
@@ -613,6 +622,16 @@ impl Bridge {
                 journal_broken: self.records.broken().is_some(),
             },
         }
+    }
+
+    fn show_at_start(&mut self, memory: &Memory, now: Now) {
+        self.show(Rank::State, self.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
+        self.show(Rank::Api, self.topics.api_availability(), payload::OFFLINE);
+        self.show(Rank::Gateway, self.topics.availability(), payload::ONLINE);
+        self.show_gateway(now);
+        self.show_alarms();
+        self.show_ghosts();
+        self.sweep_leftovers(memory);
     }
 
     fn hear_journal(&mut self, event: JournalEvent, now: Now) {

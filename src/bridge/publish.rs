@@ -86,7 +86,7 @@ impl Bridge {
     }
 
     /// Whether a list was read in this run, or its reading failed.
-    fn is_read_once(&self, list: List) -> bool {
+    pub(super) fn is_read_once(&self, list: List) -> bool {
         self.poller.last_good(list).is_some() || self.poller.trouble(list).is_some()
     }
 
@@ -121,6 +121,7 @@ impl Bridge {
 
     /// Writes it down, logs it, and publishes it.
     pub(super) fn tell(&mut self, report: &Report, now: Now) {
+        self.recents.note(report);
         self.record(report, now);
         log(report);
         self.say(report);
@@ -268,6 +269,7 @@ impl Bridge {
         }
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show_hold(id);
+        self.note_row(&target);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }
 
@@ -282,6 +284,7 @@ impl Bridge {
         let target = Target::Scenario(id.clone());
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "doors_confirmed"), confirmed);
+        self.note_row(&target);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }
