@@ -57,6 +57,9 @@ mod mosquitto;
 #[path = "daemon/mqtt.rs"]
 mod mqtt;
 #[cfg(test)]
+#[path = "daemon/page.rs"]
+mod page;
+#[cfg(test)]
 #[path = "daemon/process.rs"]
 mod process;
 #[cfg(test)]

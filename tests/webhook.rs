@@ -258,9 +258,13 @@ async fn other_paths_and_methods_and_a_receiver_without_a_secret_are_refused() {
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.text.to_lowercase().contains("allow: post"), "{}", answer.text);
     }
-    for path in ["/", "/webhook", "/webhook/verkada/", "/webhook/verkada/x", "/Webhook/verkada"] {
+    for path in ["/webhook", "/webhook/verkada/", "/webhook/verkada/x", "/Webhook/verkada"] {
         let request = String::from_utf8(post(&signed(SECRET, "", 0), "")).unwrap().replace(PATH, path);
         assert_eq!(on.ask(request.as_bytes()).await.status, 404, "{path}");
+    }
+    for path in ["/", "/events"] {
+        let request = String::from_utf8(post(&signed(SECRET, "", 0), "")).unwrap().replace(PATH, path);
+        assert_eq!(on.ask(request.as_bytes()).await.status, 405, "{path}");
     }
     assert_eq!(on.ask(b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n").await.status, 200);
     assert_eq!(on.health(), WebhookHealth::default());

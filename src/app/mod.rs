@@ -4,6 +4,7 @@ mod heard;
 pub mod http;
 mod lock;
 mod memory;
+mod onlookers;
 mod reload;
 mod rotation;
 mod systemd;
@@ -22,6 +23,7 @@ use tokio::{
 };
 
 pub use lock::{LockError, StateLock};
+use onlookers::Onlookers;
 use rotation::SecretFiles;
 pub use wiring::{client_settings, link_settings, securing_settings};
 
@@ -156,6 +158,7 @@ pub async fn run(
         log,
         replies: JoinSet::new(),
         latencies: http.latencies(),
+        onlookers: Onlookers::new(http.page()),
         pushes,
         held: None,
         status: status_sender,
@@ -222,6 +225,7 @@ struct Shell<'a> {
     /// Each with the moment at which its act was written.
     replies: JoinSet<(Reply, Option<Instant>)>,
     latencies: http::Latencies,
+    onlookers: Onlookers,
     /// What webhooks bring.
     pushes: mpsc::Receiver<Push>,
     /// What the link had no room for.
@@ -296,6 +300,10 @@ impl Shell<'_> {
                 event = self.journal.next() => self.bridge.handle(Input::Journal(event), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = self.store.written(|| clock::now().mono) => {}
+                () = self.onlookers.wait() => {
+                    self.onlookers.draw(&mut self.bridge, clock::now());
+                    tokio::task::yield_now().await;
+                }
                 () = secrets.changed(), if self.stop_by.is_none() => {
                     self.take_secrets(config, links, http, &reload);
                 }

@@ -172,7 +172,7 @@ async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() 
     let before = names(&scrape(http).await);
 
     let paths = [
-        "/",
+        "//",
         "/../../etc/passwd",
         "/%2e%2e/",
         "/metrics/",
@@ -187,8 +187,14 @@ async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() 
             assert!(status.is_none_or(|status| (400..500).contains(&status)), "{method} {path}: {status:?}");
         }
     }
-    for (request, status) in [("POST /metrics", 405), ("DELETE /readyz", 405), ("POST /webhook/verkada", 401)]
-    {
+    for (request, status) in [
+        ("POST /", 405),
+        ("POST /events", 405),
+        ("PUT /status.js", 405),
+        ("POST /metrics", 405),
+        ("DELETE /readyz", 405),
+        ("POST /webhook/verkada", 401),
+    ] {
         assert_eq!(ask(http, request, "{}").await, Some(status), "{request}");
     }
 

@@ -1,8 +1,10 @@
-//! The HTTP side: whether the gateway is alive, whether it serves, and what the vendor's webhooks bring.
+//! The HTTP side: whether the gateway is alive, whether it serves, the status page, and what the vendor's webhooks bring.
 //!
 //! It reads and changes nothing; a webhook only gets as far as a queue, which the event loop empties.
 
+mod board;
 mod metrics;
+mod page;
 mod server;
 mod webhook;
 
@@ -31,6 +33,7 @@ use crate::{
 };
 pub use metrics::Latencies;
 use metrics::Metrics;
+pub use page::Page;
 use webhook::Desk;
 
 /// How many pushes wait for the event loop; a delivery for which there is no room is refused, and the vendor tries once
@@ -44,12 +47,18 @@ pub struct Server {
     task: JoinHandle<()>,
     desk: Option<Arc<Desk>>,
     latencies: Latencies,
+    page: Arc<Page>,
 }
 
 impl Server {
     /// Where to note how long commands take.
     pub fn latencies(&self) -> Latencies {
         self.latencies.clone()
+    }
+
+    /// Where to draw the status page, while somebody looks.
+    pub fn page(&self) -> Arc<Page> {
+        Arc::clone(&self.page)
     }
 
     /// Where it listens.
@@ -105,9 +114,10 @@ pub async fn serve(
     let desk = (!webhook.secrets.is_empty()).then(|| Arc::new(Desk::new(webhook, privacy, sender)));
     let latencies = Latencies::default();
     let metrics = Metrics::new(status.clone(), latencies.clone());
-    let router = router(&webhook.path, desk.clone(), status, metrics);
+    let page = Arc::new(Page::default());
+    let router = router(&webhook.path, desk.clone(), status, metrics).merge(page::routes(Arc::clone(&page)));
     let task = tokio::spawn(server::run(listener, router));
-    Ok((Server { address, task, desk, latencies }, pushes))
+    Ok((Server { address, task, desk, latencies, page }, pushes))
 }
 
 fn router(path: &str, desk: Option<Arc<Desk>>, status: watch::Receiver<Status>, metrics: Metrics) -> Router {
