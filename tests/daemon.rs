@@ -9,6 +9,9 @@ mod access;
 #[path = "support/authority.rs"]
 mod authority;
 #[cfg(test)]
+#[path = "daemon/browser.rs"]
+mod browser;
+#[cfg(test)]
 #[path = "daemon/calendars.rs"]
 mod calendars;
 #[cfg(test)]
