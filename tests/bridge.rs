@@ -25,6 +25,8 @@ mod log;
 #[cfg(test)]
 #[path = "bridge/memory.rs"]
 mod memory;
+#[path = "bridge/picture.rs"]
+mod picture;
 #[path = "bridge/readiness.rs"]
 mod readiness;
 #[path = "bridge/registry.rs"]

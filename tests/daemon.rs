@@ -9,6 +9,9 @@ mod access;
 #[path = "support/authority.rs"]
 mod authority;
 #[cfg(test)]
+#[path = "daemon/browser.rs"]
+mod browser;
+#[cfg(test)]
 #[path = "daemon/calendars.rs"]
 mod calendars;
 #[cfg(test)]
@@ -62,6 +65,9 @@ mod mqtt;
 #[cfg(test)]
 #[path = "daemon/node_red.rs"]
 mod node_red;
+#[cfg(test)]
+#[path = "daemon/page.rs"]
+mod page;
 #[cfg(test)]
 #[path = "daemon/process.rs"]
 mod process;

@@ -116,7 +116,7 @@ impl Rig {
             settled: false,
             figures: Figures::default(),
         });
-        let sources = http::Sources { status, requests: Box::new(Vec::new) };
+        let sources = http::Sources { status, requests: Box::new(Vec::new), census: mpsc::channel(1).0 };
         let listen = Http { listen: ([127, 0, 0, 1], 0).into() };
         let (server, pushes) = http::serve(listen, &webhook, Privacy::None, sources).await.unwrap();
         Self { server, pushes, sentinels: 0, _status: sender }
@@ -259,9 +259,13 @@ async fn other_paths_and_methods_and_a_receiver_without_a_secret_are_refused() {
         assert_eq!(answer.status, 405, "{method}");
         assert!(answer.text.to_lowercase().contains("allow: post"), "{}", answer.text);
     }
-    for path in ["/", "/webhook", "/webhook/verkada/", "/webhook/verkada/x", "/Webhook/verkada"] {
+    for path in ["/webhook", "/webhook/verkada/", "/webhook/verkada/x", "/Webhook/verkada"] {
         let request = String::from_utf8(post(&signed(SECRET, "", 0), "")).unwrap().replace(PATH, path);
         assert_eq!(on.ask(request.as_bytes()).await.status, 404, "{path}");
+    }
+    for path in ["/", "/events"] {
+        let request = String::from_utf8(post(&signed(SECRET, "", 0), "")).unwrap().replace(PATH, path);
+        assert_eq!(on.ask(request.as_bytes()).await.status, 405, "{path}");
     }
     assert_eq!(on.ask(b"GET /healthz HTTP/1.1\r\nhost: g\r\n\r\n").await.status, 200);
     assert_eq!(on.health(), WebhookHealth::default());

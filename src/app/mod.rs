@@ -4,6 +4,7 @@ mod heard;
 pub mod http;
 mod lock;
 mod memory;
+mod onlookers;
 mod reload;
 mod rotation;
 mod systemd;
@@ -18,16 +19,17 @@ use std::{
 
 use futures_util::FutureExt as _;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
 pub use lock::{LockError, StateLock};
+use onlookers::Onlookers;
 use rotation::SecretFiles;
 pub use wiring::{client_settings, link_settings, securing_settings};
 
 use crate::{
-    bridge::{Bridge, Confirmed, FRESH_LINK, Input, ShellRequest, Status},
+    bridge::{Bridge, Census, Confirmed, FRESH_LINK, Input, ShellRequest, Status},
     clock,
     config::{Config, Report},
     journal::{self, Journal},
@@ -137,9 +139,10 @@ pub async fn run(
     bridge.recall(past, now);
     let client = Client::new(client_settings(config))?;
     let (status_sender, status) = watch::channel(bridge.status(now));
+    let (census, censuses) = mpsc::channel(4);
     let (http, pushes) = {
         let client = client.clone();
-        let sources = http::Sources { status, requests: Box::new(move || client.requests()) };
+        let sources = http::Sources { status, requests: Box::new(move || client.requests()), census };
         http::serve(config.http, &config.webhook, config.events.privacy, sources).await?
     };
     let heard = heard::Heard::new(state.directory());
@@ -161,6 +164,8 @@ pub async fn run(
         log,
         replies: JoinSet::new(),
         meters: http.meters(),
+        onlookers: Onlookers::new(http.page()),
+        censuses,
         pushes,
         held: None,
         status: status_sender,
@@ -227,6 +232,9 @@ struct Shell<'a> {
     /// Each with the moment at which its act was written.
     replies: JoinSet<(Reply, Option<Instant>)>,
     meters: http::Meters,
+    onlookers: Onlookers,
+    /// Those who want doors and scenarios counted.
+    censuses: mpsc::Receiver<oneshot::Sender<Census>>,
     /// What webhooks bring.
     pushes: mpsc::Receiver<Push>,
     /// What the link had no room for.
@@ -301,6 +309,12 @@ impl Shell<'_> {
                 event = self.journal.next() => self.bridge.handle(Input::Journal(event), clock::now()),
                 () = self.publisher.ready(), if self.held.is_some() => {}
                 () = self.store.written(|| clock::now().mono) => {}
+                // Whoever asked may have gone.
+                Some(asked) = self.censuses.recv() => drop(asked.send(self.bridge.census())),
+                () = self.onlookers.wait() => {
+                    self.onlookers.draw(&mut self.bridge, clock::now());
+                    tokio::task::yield_now().await;
+                }
                 () = secrets.changed(), if self.stop_by.is_none() => {
                     self.take_secrets(config, links, http, &reload);
                 }

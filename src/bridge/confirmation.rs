@@ -59,7 +59,8 @@ impl<'a> Tally<'a> {
         (!to_lock.is_empty()).then_some(Self { total: to_lock.len(), unconfirmed })
     }
 
-    fn confirmed(&self) -> usize {
+    /// How many doors are confirmed.
+    pub(super) const fn confirmed(&self) -> usize {
         self.total - self.unconfirmed.len()
     }
 

@@ -134,6 +134,7 @@ impl Bridge {
         let notice = self.announcements.retract_door(id);
         self.publish_notice(Rank::Discovery, notice);
         let target = Target::Door(id.clone());
+        self.note_gone(&target);
         if self.holds.forget(id) {
             self.sweep(&target, &HOLD_LEAVES);
         }
@@ -143,7 +144,9 @@ impl Bridge {
     /// A scenario is gone.
     pub(super) fn retract_scenario(&mut self, id: ScenarioId) {
         tracing::info!(scenario_id = %id, "a scenario is gone");
-        self.sweep(&Target::Scenario(id), &SCENARIO_LEAVES);
+        let target = Target::Scenario(id);
+        self.note_gone(&target);
+        self.sweep(&target, &SCENARIO_LEAVES);
     }
 
     /// Nothing of what earlier runs left on the broker is shown as if it were alive before it was read in this one.

@@ -27,6 +27,7 @@ mod intake;
 mod intercom;
 mod links;
 mod memory;
+mod picture;
 mod poller;
 mod position;
 mod problem;
@@ -35,6 +36,7 @@ mod publish;
 mod quiet;
 mod readiness;
 mod recall;
+mod recent;
 mod records;
 mod register;
 mod report;
@@ -75,9 +77,11 @@ use self::{
     ghosts::Ghosts,
     holds::Holds,
     links::Link,
+    picture::Audience,
     poller::{List, Poller, Trouble},
     quiet::Quiet,
     readiness::Readiness,
+    recent::Recents,
     records::Records,
     retained::{Outbox, Rank, Retained},
     scenarios::Scenarios,
@@ -90,6 +94,10 @@ pub use self::{
     gate::FRESH_LINK,
     gateway::Request as ShellRequest,
     memory::{Memory, MemoryError},
+    picture::{
+        AlarmRow, Census, Change, CheckRow, CommandRow, DoorRow, LinkRow, Overview, ProblemRow, Pulse,
+        ScenarioRow,
+    },
     report::{Books, Confirmed, Ending},
     settings::{
         Birth, CalendarSettings, CodeSecret, CodeSettings, CommandSettings, DoorSettings, DuringLockdown,
@@ -263,6 +271,9 @@ pub struct Bridge {
     codes: Codes,
     books: Books,
     confirmed: VecDeque<Confirmed>,
+    recents: Recents,
+    /// Those who look at the gateway, while anybody does.
+    audience: Option<Audience>,
     poller: Poller,
     webhooks: Webhooks,
     access: Access,
@@ -336,6 +347,8 @@ impl Bridge {
             codes: Codes::new(seed, now.utc),
             books: Books::default(),
             confirmed: VecDeque::new(),
+            recents: Recents::default(),
+            audience: None,
             poller: Poller::new(settings.polls, rng.bits(), now, memory.events.clone()),
             webhooks: Webhooks::default(),
             access: Access::new(settings.polls.access_levels, now),
@@ -374,19 +387,8 @@ impl Bridge {
             topics,
             settings,
         };
-        bridge.show_start(&memory, now);
+        bridge.show_at_start(&memory, now);
         bridge
-    }
-
-    /// Shows what is known before anything was read.
-    fn show_start(&mut self, memory: &Memory, now: Now) {
-        self.show(Rank::State, self.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
-        self.show(Rank::Api, self.topics.api_availability(), payload::OFFLINE);
-        self.show(Rank::Gateway, self.topics.availability(), payload::ONLINE);
-        self.show_gateway(now);
-        self.show_alarms();
-        self.show_ghosts();
-        self.sweep_leftovers(memory);
     }
 
     /// Goes on with other decisions of the owner. What was accepted before is not judged again. Topics, the style of
@@ -405,6 +407,9 @@ impl Bridge {
         self.show_settings();
         self.tell_expiry(now);
         self.announce_all();
+        if self.audience.is_some() {
+            self.begin_picture();
+        }
         // What was refused to the key as it was may be allowed by now.
         self.refresh(&List::ALL, now);
         self.settle(now);
@@ -643,6 +648,16 @@ impl Bridge {
                 read_at: List::ALL.map(|list| (list.label(), self.poller.last_good(list))),
             },
         }
+    }
+
+    fn show_at_start(&mut self, memory: &Memory, now: Now) {
+        self.show(Rank::State, self.topics.bridge("version"), env!("CARGO_PKG_VERSION"));
+        self.show(Rank::Api, self.topics.api_availability(), payload::OFFLINE);
+        self.show(Rank::Gateway, self.topics.availability(), payload::ONLINE);
+        self.show_gateway(now);
+        self.show_alarms();
+        self.show_ghosts();
+        self.sweep_leftovers(memory);
     }
 
     fn hear_journal(&mut self, event: JournalEvent, now: Now) {

@@ -45,7 +45,7 @@ pub(super) enum Problem {
 
 impl Problem {
     /// The word on MQTT.
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::KeyRefused => "key_refused",
             Self::PermissionMissing => "permission_missing",

@@ -88,7 +88,7 @@ impl Bridge {
     }
 
     /// Whether a list was read in this run, or its reading failed.
-    fn is_read_once(&self, list: List) -> bool {
+    pub(super) fn is_read_once(&self, list: List) -> bool {
         self.poller.last_good(list).is_some() || self.poller.trouble(list).is_some()
     }
 
@@ -133,6 +133,7 @@ impl Bridge {
 
     /// Writes it down, logs it, and publishes it.
     pub(super) fn tell(&mut self, report: &Report, now: Now) {
+        self.recents.note(report);
         self.record(report, now);
         log(report);
         self.say(report);
@@ -280,6 +281,7 @@ impl Bridge {
         }
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show_hold(id);
+        self.note_row(&target);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }
 
@@ -294,6 +296,7 @@ impl Bridge {
         let target = Target::Scenario(id.clone());
         self.show(Rank::State, self.topics.of(&target, "state"), state);
         self.show(Rank::State, self.topics.of(&target, "doors_confirmed"), confirmed);
+        self.note_row(&target);
         self.show(Rank::State, self.topics.of(&target, "attributes"), attributes);
         self.show(Rank::Availability, self.topics.of(&target, "availability"), view::online_word(online));
     }

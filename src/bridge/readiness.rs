@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Bridge,
     links::UNPROVEN_LASTS,
+    picture::CheckRow,
     poller::{List, Trouble},
     retained::Rank,
     view,
@@ -301,7 +302,7 @@ impl Readiness {
     }
 
     /// What stands in the way, in one sentence.
-    fn missing(&self) -> Option<String> {
+    pub(super) fn missing(&self) -> Option<String> {
         let (word, wrong): (_, Vec<&str>) = match self.verdict() {
             Some(true) => return None,
             Some(false) => {
@@ -315,6 +316,17 @@ impl Readiness {
             }
         };
         Some(format!("{word}: {}", wrong.join("; ")))
+    }
+
+    /// All checks, for people who look.
+    pub(super) fn rows(&self) -> Vec<CheckRow> {
+        let row = |(check, shown): (&Check, &Shown)| CheckRow {
+            name: check.word(),
+            ok: shown.ok,
+            text: shown.text.clone().into_owned(),
+            since: shown.since,
+        };
+        self.checks.iter().map(row).collect()
     }
 
     fn attributes(&self) -> Bytes {

@@ -67,6 +67,18 @@ impl Bridge {
         }
     }
 
+    /// Why the state of doors is not known, where it is not: that no command arrives does not hide it.
+    pub(super) fn why_doors_unread(&self, now: Now) -> Option<String> {
+        let events = (!self.poller.is_barred(List::Events)).then_some(List::Events);
+        let lists: Vec<List> = [List::Doors].into_iter().chain(events).collect();
+        self.why_unavailable(true, &lists, now).map(|(_, text)| text)
+    }
+
+    /// The same for scenarios.
+    pub(super) fn why_scenarios_unread(&self, now: Now) -> Option<String> {
+        self.why_unavailable(true, &[List::Scenarios], now).map(|(_, text)| text)
+    }
+
     /// The most general cause there is.
     fn why_unavailable(&self, commandable: bool, lists: &[List], now: Now) -> Option<(Cause, String)> {
         if !self.api.online

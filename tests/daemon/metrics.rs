@@ -86,7 +86,7 @@ async fn a_scrape_has_these_names_and_no_others() {
             "verkada2mqtt_journal_broken",
             "verkada2mqtt_journal_durable_records",
             "verkada2mqtt_list_read_timestamp_seconds",
-            "verkada2mqtt_listed",
+            "verkada2mqtt_doors",
             "verkada2mqtt_lockdown_alarms",
             "verkada2mqtt_lockdown_alarms_raised_total",
             "verkada2mqtt_lockdown_ready",
@@ -95,6 +95,7 @@ async fn a_scrape_has_these_names_and_no_others() {
             "verkada2mqtt_mqtt_link_up",
             "verkada2mqtt_mqtt_published_total",
             "verkada2mqtt_mqtt_waiting",
+            "verkada2mqtt_scenarios",
             "verkada2mqtt_webhook_deliveries_total",
             "verkada2mqtt_webhook_missed_events_total",
         ]
@@ -199,6 +200,16 @@ async fn the_way_to_a_confirmed_state_is_measured() {
         client.publish(&format!("verkada/{target}/set"), command).await;
         assert_eq!(client.result(&target, action).await["outcome"], "done");
     }
+    let samples = scrape(http).await;
+    let states = |kind: &str, states: &[&str]| -> Vec<f64> {
+        states.iter().map(|state| samples[&format!("verkada2mqtt_{kind}{{state=\"{state}\"}}")]).collect()
+    };
+    let doors: f64 = states("doors", &["locked", "unlocked", "unlocking", "unknown"]).iter().sum();
+    let [active, inactive, unknown] = states("scenarios", &["active", "inactive", "unknown"])[..] else {
+        panic!()
+    };
+    assert!((doors - 6.0).abs() < 0.5 && (active - 1.0).abs() < 0.5, "{doors} {active}");
+    assert!((inactive - 2.0).abs() < 0.5 && unknown.abs() < 0.5, "{inactive} {unknown}");
     // Of an unlock the vendor's log tells later.
     eventually("both are confirmed", async || {
         let samples = scrape(http).await;
@@ -263,20 +274,10 @@ async fn ask(server: SocketAddr, request: &str, body: &str) -> Option<u16> {
     answer.split(' ').nth(1)?.parse().ok()
 }
 
-#[tokio::test]
-async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() {
-    let secret = "canary-of-the-webhook";
-    let rig = Rig::start_with_webhooks(secret).await;
-    let gateway = rig.run();
-    let http = ready(&gateway).await;
-    let client = rig.client().await;
-    client.shows("verkada/availability", "online").await;
-    let (door, scenario) = (rig.door("Workshop"), rig.scenario("Lockdown Tern Yard"));
-    let series = |samples: &Samples| samples.keys().cloned().collect::<BTreeSet<_>>();
-    let before = series(&scrape(http).await);
-
+/// Asks for what is not there, and in ways that are not allowed.
+async fn scan(http: SocketAddr, door: &str) {
     let paths = [
-        "/",
+        "//",
         "/../../etc/passwd",
         "/%2e%2e/",
         "/metrics/",
@@ -291,11 +292,31 @@ async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() 
             assert!(status.is_none_or(|status| (400..500).contains(&status)), "{method} {path}: {status:?}");
         }
     }
-    for (request, status) in [("POST /metrics", 405), ("DELETE /readyz", 405), ("POST /webhook/verkada", 401)]
-    {
+    for (request, status) in [
+        ("POST /", 405),
+        ("POST /events", 405),
+        ("PUT /status.js", 405),
+        ("POST /metrics", 405),
+        ("DELETE /readyz", 405),
+        ("POST /webhook/verkada", 401),
+    ] {
         assert_eq!(ask(http, request, "{}").await, Some(status), "{request}");
     }
+}
 
+#[tokio::test]
+async fn scans_and_floods_of_the_server_change_nothing_and_hold_no_command_up() {
+    let secret = "canary-of-the-webhook";
+    let rig = Rig::start_with_webhooks(secret).await;
+    let gateway = rig.run();
+    let http = ready(&gateway).await;
+    let client = rig.client().await;
+    client.shows("verkada/availability", "online").await;
+    let (door, scenario) = (rig.door("Workshop"), rig.scenario("Lockdown Tern Yard"));
+    let series = |samples: &Samples| samples.keys().cloned().collect::<BTreeSet<_>>();
+    let before = series(&scrape(http).await);
+
+    scan(http, door.as_str()).await;
     let mut flood = JoinSet::new();
     for _ in 0..100 {
         flood.spawn(async move {

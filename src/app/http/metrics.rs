@@ -1,6 +1,11 @@
 //! `/metrics`: how the gateway fares, for Prometheus. No label names a door, scenario or person.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     extract::State,
@@ -13,15 +18,20 @@ use prometheus_client::{
     metrics::{MetricType, counter::Counter, family::Family, histogram::Histogram},
     registry::Registry,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 use super::{super::usage::usage, Desk};
 use crate::{
-    bridge::{Ending, Figures, Status},
+    bridge::{Census, Ending, Figures, Status},
     model::{Action, Reason},
     verkada::{Requests, webhook::WebhookHealth},
 };
 
+/// How long a scrape waits for what the event loop counts.
+const COUNTED_WITHIN: Duration = Duration::from_secs(1);
 /// Upper bounds in seconds, dense around what is promised of a lockdown.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
@@ -90,6 +100,8 @@ pub struct Sources {
     pub status: watch::Receiver<Status>,
     /// Counts the requests to the vendor's API.
     pub requests: Box<dyn Fn() -> Vec<Requests> + Send + Sync>,
+    /// Whom to ask to count doors and scenarios.
+    pub census: mpsc::Sender<oneshot::Sender<Census>>,
 }
 
 impl fmt::Debug for Sources {
@@ -100,14 +112,20 @@ impl fmt::Debug for Sources {
 
 /// What a scrape is made from.
 #[derive(Debug)]
-pub(super) struct Metrics(Registry);
+pub(super) struct Metrics {
+    registry: Registry,
+    ask: mpsc::Sender<oneshot::Sender<Census>>,
+    /// What was counted last, for the scrape that asked.
+    census: Arc<Mutex<Option<Census>>>,
+}
 
 impl Metrics {
     pub(super) fn new(sources: Sources, desk: Option<Arc<Desk>>, meters: Meters) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Machine));
+        let (ask, census) = (sources.census.clone(), Arc::default());
         let ours = registry.sub_registry_with_prefix("verkada2mqtt");
-        ours.register_collector(Box::new(Now { sources, desk }));
+        ours.register_collector(Box::new(Now { sources, desk, census: Arc::clone(&census) }));
         ours.register(
             "command_first_byte_seconds",
             "Time from the receipt of a command until its first request was handed to the connection",
@@ -124,14 +142,25 @@ impl Metrics {
             meters.confirmed,
         );
         ours.register("mqtt_published", "Messages handed to the connection to the broker", meters.published);
-        Self(registry)
+        Self { registry, ask, census }
+    }
+
+    /// Has doors and scenarios counted. Where nobody answers in time they are left out.
+    async fn count(&self) {
+        let (sender, counted) = oneshot::channel();
+        let census = match self.ask.try_send(sender) {
+            Ok(()) => timeout(COUNTED_WITHIN, counted).await.ok().and_then(Result::ok),
+            Err(_) => None,
+        };
+        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = census;
     }
 }
 
 /// `GET /metrics`.
 pub(super) async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
+    metrics.count().await;
     let mut text = String::new();
-    match prometheus_text::encode(&mut text, &metrics.0) {
+    match prometheus_text::encode(&mut text, &metrics.registry) {
         Ok(()) => ([(CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], text).into_response(),
         Err(fmt::Error) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
@@ -142,6 +171,7 @@ pub(super) async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {
 struct Now {
     sources: Sources,
     desk: Option<Arc<Desk>>,
+    census: Arc<Mutex<Option<Census>>>,
 }
 
 impl Collector for Now {
@@ -154,6 +184,9 @@ impl Collector for Now {
         journal(out, &status.figures)?;
         broker(out, &status)?;
         vendor(out, &status, &(self.sources.requests)())?;
+        if let Some(census) = &*self.census.lock().unwrap_or_else(PoisonError::into_inner) {
+            things(out, census)?;
+        }
         webhooks(out, &status.figures, self.desk.as_deref().map(Desk::health))
     }
 }
@@ -214,10 +247,16 @@ fn vendor(out: &mut DescriptorEncoder<'_>, status: &Status, requests: &[Requests
         .iter()
         .filter_map(|(list, at)| Some((vec![("list", *list)], u64::try_from((*at)?.as_second()).ok()?)))
         .collect();
-    gauge(out, "list_read_timestamp_seconds", "When a list was last read whole, in Unix time", &read_at)?;
-    let listed =
-        [(vec![("kind", "door")], size(status.doors)), (vec![("kind", "scenario")], size(status.scenarios))];
-    gauge(out, "listed", "Doors and scenarios that are shown", &listed)
+    gauge(out, "list_read_timestamp_seconds", "When a list was last read whole, in Unix time", &read_at)
+}
+
+fn things(out: &mut DescriptorEncoder<'_>, census: &Census) -> fmt::Result {
+    let series = |counts: &BTreeMap<&'static str, u64>| -> Vec<(Labels, u64)> {
+        counts.iter().map(|(state, count)| (vec![("state", *state)], *count)).collect()
+    };
+    let text = "Doors by what is known of them; those that are unavailable are unknown";
+    gauge(out, "doors", text, &series(&census.doors))?;
+    gauge(out, "scenarios", "Scenarios by what is known of them", &series(&census.scenarios))
 }
 
 /// Nothing without a receiver.

@@ -1,8 +1,10 @@
-//! The HTTP side: whether the gateway is alive, whether it serves, and what the vendor's webhooks bring.
+//! The HTTP side: whether the gateway is alive, whether it serves, the status page, and what the vendor's webhooks bring.
 //!
 //! It reads and changes nothing; a webhook only gets as far as a queue, which the event loop empties.
 
+mod board;
 mod metrics;
+mod page;
 mod server;
 mod webhook;
 
@@ -31,6 +33,7 @@ use crate::{
 };
 use metrics::Metrics;
 pub use metrics::{Meters, Sources};
+pub use page::Page;
 use webhook::Desk;
 
 /// How many pushes wait for the event loop; a delivery for which there is no room is refused, and the vendor tries once
@@ -44,12 +47,18 @@ pub struct Server {
     task: JoinHandle<()>,
     desk: Option<Arc<Desk>>,
     meters: Meters,
+    page: Arc<Page>,
 }
 
 impl Server {
     /// Where to note what the shell measures.
     pub fn meters(&self) -> Meters {
         self.meters.clone()
+    }
+
+    /// Where to draw the status page, while somebody looks.
+    pub fn page(&self) -> Arc<Page> {
+        Arc::clone(&self.page)
     }
 
     /// Where it listens.
@@ -106,9 +115,10 @@ pub async fn serve(
     let meters = Meters::default();
     let status = sources.status.clone();
     let metrics = Metrics::new(sources, desk.clone(), meters.clone());
-    let router = router(&webhook.path, desk.clone(), status, metrics);
+    let page = Arc::new(Page::default());
+    let router = router(&webhook.path, desk.clone(), status, metrics).merge(page::routes(Arc::clone(&page)));
     let task = tokio::spawn(server::run(listener, router));
-    Ok((Server { address, task, desk, meters }, pushes))
+    Ok((Server { address, task, desk, meters, page }, pushes))
 }
 
 fn router(path: &str, desk: Option<Arc<Desk>>, status: watch::Receiver<Status>, metrics: Metrics) -> Router {

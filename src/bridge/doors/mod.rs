@@ -10,6 +10,7 @@ mod record;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    ops::Bound,
     time::{Duration, Instant},
 };
 
@@ -88,6 +89,13 @@ impl Doors {
     /// All listed doors.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&DoorId, &Door, &Record)> {
         self.records.iter().filter_map(|(id, record)| record.door.as_ref().map(|door| (id, door, record)))
+    }
+
+    /// The first listed door behind this one in the order of ids, or of all.
+    pub(super) fn first_behind(&self, id: Option<&DoorId>) -> Option<&DoorId> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.records.range((from, Bound::Unbounded));
+        rest.find(|(_, record)| record.door.is_some()).map(|(id, _)| id)
     }
 
     /// How many doors are listed.

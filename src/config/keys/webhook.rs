@@ -26,7 +26,8 @@ const PREVIOUS: SecretKeys = SecretKeys {
 };
 
 /// Paths of the HTTP server that mean something else.
-const TAKEN: [&str; 4] = ["/", "/healthz", "/readyz", "/metrics"];
+const TAKEN: [&str; 8] =
+    ["/", "/healthz", "/readyz", "/metrics", "/events", "/status.css", "/status.js", "/status.svg"];
 
 pub(super) fn webhook(section: &mut Section<'_, '_>) -> Result<Webhook, Faulty> {
     let rule = Rule {
