@@ -29,6 +29,27 @@ impl Environment {
         self.0.get(name).map(String::as_str)
     }
 
+    /// The same with keys of a section set.
+    pub(super) fn with(&self, section: &str, keys: &[(&str, String)]) -> Self {
+        let mut variables = self.0.clone();
+        for (key, value) in keys {
+            variables.insert(variable(&[section.to_owned(), (*key).to_owned()]), value.clone());
+        }
+        Self(variables)
+    }
+
+    /// The same without a key of a section.
+    pub(super) fn without(mut self, section: &str, key: &str) -> Self {
+        self.0.remove(&variable(&[section.to_owned(), key.to_owned()]));
+        self
+    }
+
+    /// The same with the broker set.
+    #[must_use]
+    pub fn with_broker(&self, url: &str) -> Self {
+        self.with("mqtt", &[("url", url.to_owned())])
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
