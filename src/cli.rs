@@ -3,7 +3,7 @@
 mod gateway;
 
 use std::{
-    io::{self, Read, Write},
+    io::{self, IsTerminal, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::{self, PathBuf},
     process::ExitCode,
@@ -347,7 +347,9 @@ fn run_check(check: &Check, environment: &Environment) -> Result<ExitCode, Failu
     if !check.online {
         return Ok(ExitCode::SUCCESS);
     }
-    let well = block_on(async { Ok(check::online(&config, &mut out).await?) })?;
+    let colours = io::stdout().is_terminal() && environment.wants_colours();
+    let mut paper = check::Paper { out, colours, progress: io::stderr().is_terminal() };
+    let well = block_on(async { Ok(check::online(&config, &mut paper).await?) })?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

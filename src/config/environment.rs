@@ -11,6 +11,9 @@ pub(super) const CONFIG_FILE: &str = "VERKADA2MQTT_CONFIG";
 /// Names the folder in which systemd puts credentials.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
+/// Asks for output without colours, whatever it says.
+const NO_COLOR: &str = "NO_COLOR";
+
 /// Environment variables, handed in so that nothing else reads the process's own.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, String>);
@@ -27,6 +30,11 @@ impl Environment {
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Whether nobody asked for output without colours (<https://no-color.org>).
+    pub fn wants_colours(&self) -> bool {
+        self.get(NO_COLOR).is_none_or(str::is_empty)
     }
 
     /// The same with keys of a section set.
@@ -58,7 +66,7 @@ impl Environment {
 impl FromIterator<(String, String)> for Environment {
     /// Keeps the variables whose names concern us.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let ours = |name: &str| name.starts_with("VERKADA2MQTT") || name == CREDENTIALS;
+        let ours = |name: &str| name.starts_with("VERKADA2MQTT") || [CREDENTIALS, NO_COLOR].contains(&name);
         Self(variables.into_iter().filter(|(name, _)| ours(name)).collect())
     }
 }
