@@ -1,7 +1,9 @@
 //! The command line: what the program is asked to do, and how it ends.
 
+mod gateway;
+
 use std::{
-    io::{self, Read, Write},
+    io::{self, IsTerminal, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     path::{self, Path, PathBuf},
     process::ExitCode,
@@ -56,6 +58,18 @@ enum Command {
     Audit(Audit),
     /// Ask the vendor which access levels and groups may pass which doors, and when.
     Access(Access),
+    /// List the doors as the running gateway shows them.
+    Doors(gateway::Look),
+    /// List the scenarios as the running gateway shows them.
+    Scenarios(gateway::Look),
+    /// List the last event of each door, or with --follow print events as they come.
+    Events(gateway::Events),
+    /// Unlock a door, by the running gateway, and wait for the result.
+    Unlock(gateway::Unlock),
+    /// Start a scenario such as a lockdown, by the running gateway, and wait for the result.
+    Activate(gateway::Activate),
+    /// End a scenario, by the running gateway, and wait for the result.
+    Release(gateway::Release),
     /// Ask the vendor for its exception calendars, or change one exception of one that calendars.allow names.
     Calendar(Calendar),
 }
@@ -214,6 +228,12 @@ pub fn main() -> ExitCode {
         Command::Healthcheck(file) => healthcheck(&file, &environment),
         Command::Audit(audit) => run_audit(audit, &environment),
         Command::Access(access) => run_access(&access, &environment),
+        Command::Doors(look) => look.doors(&environment),
+        Command::Scenarios(look) => look.scenarios(&environment),
+        Command::Events(events) => events.run(&environment),
+        Command::Unlock(unlock) => unlock.run(&environment),
+        Command::Activate(activate) => activate.run(&environment),
+        Command::Release(release) => release.run(&environment),
         Command::Calendar(wanted) => run_calendar(&wanted, &environment),
     };
     result.unwrap_or_else(|failure| {
@@ -358,7 +378,9 @@ fn run_check(check: &Check, environment: &Environment) -> Result<ExitCode, Failu
     if !check.online {
         return Ok(ExitCode::SUCCESS);
     }
-    let well = block_on(async { Ok(check::online(&config, &mut out).await?) })?;
+    let colours = io::stdout().is_terminal() && environment.wants_colours();
+    let mut paper = check::Paper { out, colours, progress: io::stderr().is_terminal() };
+    let well = block_on(async { Ok(check::online(&config, &mut paper).await?) })?;
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

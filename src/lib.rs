@@ -23,6 +23,7 @@ pub mod logging;
 pub mod model;
 pub mod mqtt;
 pub mod rng;
+pub mod shell;
 pub mod signals;
 pub mod simulator;
 pub mod supervisor;

@@ -102,6 +102,9 @@ mod secrets;
 #[path = "daemon/securing.rs"]
 mod securing;
 #[cfg(test)]
+#[path = "daemon/shell.rs"]
+mod shell;
+#[cfg(test)]
 #[path = "daemon/soak.rs"]
 mod soak;
 #[cfg(test)]

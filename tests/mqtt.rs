@@ -91,6 +91,7 @@ fn settings(port: u16, protocol: ProtocolChoice) -> Settings {
             ("verkada/+/+/set".into(), Qos::AtLeastOnce),
             ("homeassistant/status".into(), Qos::AtLeastOnce),
         ],
+        wants_retained: false,
         heartbeat_topic: HEARTBEAT.into(),
         last_will: Some(publication("verkada/availability", "offline", true)),
         session: Session::Clean,

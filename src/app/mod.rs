@@ -26,6 +26,7 @@ use tokio::{
 pub use lock::{LockError, StateLock};
 use onlookers::Onlookers;
 use rotation::SecretFiles;
+pub(crate) use wiring::guest_settings;
 pub use wiring::{client_settings, link_settings, securing_settings};
 
 use crate::{
@@ -194,7 +195,7 @@ pub async fn run(
 }
 
 /// A seed that differs between runs and machines; it decides jitter and names, never secrets.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let mut bytes = [0; 8];
     let filled = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes);
     if filled.is_err() {

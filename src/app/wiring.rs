@@ -162,7 +162,28 @@ pub fn client_settings(config: &Config) -> verkada::Settings {
 
 /// For the MQTT link, under a client id of its own where it is not the gateway's.
 pub fn link_settings(config: &Config, client_id: &str) -> mqtt::Settings {
-    let (broker, topics) = (&config.mqtt, topics(config));
+    let topics = topics(config);
+    let will = Publication {
+        topic: topics.availability(),
+        payload: payload::OFFLINE.into(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        correlation: None,
+    };
+    let subscriptions = subscriptions(config, &topics);
+    mqtt::Settings {
+        last_will: Some(will),
+        ..guest_settings(&config.mqtt, client_id, subscriptions, topics.heartbeat())
+    }
+}
+
+/// For an MQTT link that leaves nothing behind.
+pub(crate) fn guest_settings(
+    broker: &config::Mqtt,
+    client_id: &str,
+    subscriptions: Vec<(String, Qos)>,
+    heartbeat_topic: String,
+) -> mqtt::Settings {
     let certificate = broker.tls.client.as_ref().map(|client| mqtt::ClientCertificate {
         chain_pem: client.cert_pem.clone(),
         key_pem: SecretSlice::from(client.key_pem.expose_secret().as_bytes().to_vec()),
@@ -177,16 +198,11 @@ pub fn link_settings(config: &Config, client_id: &str) -> mqtt::Settings {
         credentials: broker.credentials.clone(),
         tls: mqtt::Tls { ca_pem: broker.tls.ca_pem.clone(), client: certificate },
         keep_alive: broker.keep_alive,
-        subscriptions: subscriptions(config, &topics),
-        heartbeat_topic: topics.heartbeat(),
+        subscriptions,
+        wants_retained: false,
+        heartbeat_topic,
         session: mqtt::Session::Clean,
-        last_will: Some(Publication {
-            topic: topics.availability(),
-            payload: payload::OFFLINE.into(),
-            qos: Qos::AtLeastOnce,
-            retain: true,
-            correlation: None,
-        }),
+        last_will: None,
         timings: mqtt::Timings::default(),
     }
 }

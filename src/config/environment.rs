@@ -15,6 +15,8 @@ pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Home Assistant's Supervisor gives it to its apps.
 pub(super) const SUPERVISOR_TOKEN: &str = "SUPERVISOR_TOKEN";
+/// Asks for output without colours, whatever it says.
+const NO_COLOR: &str = "NO_COLOR";
 
 /// Environment variables, handed in so that nothing else reads the process's own.
 #[derive(Clone, Default)]
@@ -37,6 +39,32 @@ impl Environment {
         self.variables.get(name).map(String::as_str)
     }
 
+    /// Whether nobody asked for output without colours (<https://no-color.org>).
+    pub fn wants_colours(&self) -> bool {
+        self.get(NO_COLOR).is_none_or(str::is_empty)
+    }
+
+    /// The same with keys of a section set.
+    pub(super) fn with(&self, section: &str, keys: &[(&str, String)]) -> Self {
+        let mut environment = self.clone();
+        for (key, value) in keys {
+            environment.variables.insert(variable(&[section.to_owned(), (*key).to_owned()]), value.clone());
+        }
+        environment
+    }
+
+    /// The same without a key of a section.
+    pub(super) fn without(mut self, section: &str, key: &str) -> Self {
+        self.variables.remove(&variable(&[section.to_owned(), key.to_owned()]));
+        self
+    }
+
+    /// The same with the broker set.
+    #[must_use]
+    pub fn with_broker(&self, url: &str) -> Self {
+        self.with("mqtt", &[("url", url.to_owned())])
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.variables.keys().map(String::as_str)
     }
@@ -55,7 +83,7 @@ impl Environment {
 impl FromIterator<(String, String)> for Environment {
     /// Keeps the variables whose names concern us.
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        let others = [CREDENTIALS, SUPERVISOR_TOKEN, "SUPERVISOR_API"];
+        let others = [CREDENTIALS, NO_COLOR, SUPERVISOR_TOKEN, "SUPERVISOR_API"];
         let ours = |name: &str| name.starts_with("VERKADA2MQTT") || others.contains(&name);
         Self { variables: variables.into_iter().filter(|(name, _)| ours(name)).collect(), offered: None }
     }

@@ -30,10 +30,12 @@ pub use offered::{NoBroker, OfferedBroker};
 pub use report::{Fault, Place, Report};
 pub use schema::schema;
 pub use settings::{
-    ClientCertificate, Code, CodedAct, Commands, Config, Discovery, DoorSettings, Doors, DuringLockdown,
-    Events, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Mqtt, Poll, Region, Scenarios, Tls,
-    UnlockAs, Verkada, Webhook,
+    Asker, ClientCertificate, Code, CodedAct, Commands, Config, Discovery, DoorSettings, Doors,
+    DuringLockdown, Events, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Mqtt, Poll, Region,
+    Scenarios, Tls, UnlockAs, Verkada, Webhook,
 };
+
+use secrecy::SecretString;
 
 use document::Value;
 use reader::{Problem, Reader};
@@ -101,6 +103,40 @@ pub fn load_state_dir(path: &Path, env: &Environment) -> Result<PathBuf, Report>
     let (text, origin) = text(path)?;
     let value = document(&text, &origin)?;
     Ok(Reader::new(env).root(value, keys::state_dir))
+}
+
+/// Reads what a command at a shell needs that goes through the running gateway: the broker, and what it should know of
+/// doors and codes. Secrets of other parts are not read, since whoever asks need not hold them; faults of other keys do not
+/// matter. Without a file the environment alone tells. `login` stands in for the user and the file of the password.
+///
+/// # Errors
+/// A report of what is wrong with `mqtt`, or of why the file cannot be read.
+pub fn load_asker(
+    path: Option<&Path>,
+    env: &Environment,
+    login: Option<(&str, &Path)>,
+) -> Result<Asker, Report> {
+    let (text, origin) = path.map_or_else(|| Ok(("{}".to_owned(), "the environment".to_owned())), text)?;
+    let value = document(&text, &origin)?;
+    let env = match login {
+        Some((user, password)) => {
+            let set = [("username", user.to_owned()), ("password_file", password.display().to_string())];
+            env.with("mqtt", &set).without("mqtt", "password")
+        }
+        None => env.clone(),
+    };
+    let mut reader = Reader::new(&env);
+    let result = reader.root(value, keys::asker);
+    reader.only("mqtt").finish(result, without_mark(&text), &origin)
+}
+
+/// Reads a secret from a file of its own, which only its owner may read.
+///
+/// # Errors
+/// Where it cannot be read, others can read it, or it holds more than one line.
+pub fn load_secret(path: &Path) -> Result<SecretString, Report> {
+    let read = secret::secret_in(path, files::read_private, |_| Ok(()));
+    read.map_err(|problem| whole_file(&path.display().to_string(), None, problem))
 }
 
 /// The text of a file, and its name for messages.

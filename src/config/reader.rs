@@ -121,6 +121,12 @@ impl<'a> Reader<'a> {
         result
     }
 
+    /// Forgets the faults of all sections but one.
+    pub(super) fn only(mut self, section: &str) -> Self {
+        self.drafts.retain(|draft| draft.key.split('.').next() == Some(section));
+        self
+    }
+
     /// The result, or every fault there is; `text` and `origin` are the file's.
     pub(super) fn finish<T>(
         mut self,

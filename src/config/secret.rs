@@ -84,7 +84,7 @@ fn from_systemd(
 }
 
 /// The secret in a file, without the line break that editors put at its end.
-fn secret_in(
+pub(super) fn secret_in(
     path: &Path,
     read: impl FnOnce(&Path) -> Result<Vec<u8>, Problem>,
     check: impl FnOnce(&str) -> Result<(), Problem>,

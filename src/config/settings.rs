@@ -133,6 +133,17 @@ impl Region {
     }
 }
 
+/// What a command at a shell needs that goes through the running gateway.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The broker and our place on it.
+    pub mqtt: Mqtt,
+    /// What the code is needed for, as far as this file tells.
+    pub coded: BTreeSet<CodedAct>,
+    /// Settings of single doors.
+    pub doors: BTreeMap<DoorId, DoorSettings>,
+}
+
 /// The broker and our place on it.
 #[derive(Debug, Clone)]
 pub struct Mqtt {

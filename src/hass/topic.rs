@@ -101,6 +101,11 @@ impl Topics {
         self.bridge("heartbeat_securing/set")
     }
 
+    /// Where commands at a shell hear their own heartbeats; no filter of the gateway matches it.
+    pub fn shell_heartbeat(&self) -> String {
+        format!("{}/shell/heartbeat", self.base)
+    }
+
     /// Whether a topic lies at or below the base topic.
     pub fn owns(&self, topic: &str) -> bool {
         topic.strip_prefix(self.base.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))

@@ -269,6 +269,7 @@ mod tests {
             tls: Tls::default(),
             keep_alive: Duration::from_secs(5),
             subscriptions: vec![("verkada/+/+/set".into(), Qos::AtLeastOnce)],
+            wants_retained: false,
             heartbeat_topic: "verkada/bridge/heartbeat/set".into(),
             session: Session::Clean,
             last_will: Some(Publication {

@@ -274,8 +274,8 @@ impl<'a> Session<'a> {
 
     fn subscribe(&mut self) {
         // Without room, the next round asks again.
-        let filters = &self.shared.access.settings.subscriptions;
-        let wait = match self.sender.subscribe(filters) {
+        let settings = &self.shared.access.settings;
+        let wait = match self.sender.subscribe(&settings.subscriptions, settings.wants_retained) {
             Ok(()) => None,
             Err(NotTaken::Full | NotTaken::Invalid) => {
                 Some(self.shared.access.settings.timings.heartbeat_every)

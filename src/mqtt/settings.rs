@@ -29,6 +29,8 @@ pub struct Settings {
     pub keep_alive: Duration,
     /// Filters to subscribe to in each session; one of them must match [`Self::heartbeat_topic`].
     pub subscriptions: Vec<(String, Qos)>,
+    /// Whether the broker is to give what it retains under the filters; with MQTT 3.1.1 it does in any case.
+    pub wants_retained: bool,
     /// Where heartbeats are published; messages on it are never handed on.
     pub heartbeat_topic: String,
     /// What the broker publishes when the link breaks without a goodbye.

@@ -162,12 +162,14 @@ impl Sender {
         })
     }
 
-    pub(super) fn subscribe(&self, filters: &[(String, Qos)]) -> Result<(), NotTaken> {
+    pub(super) fn subscribe(&self, filters: &[(String, Qos)], wants_retained: bool) -> Result<(), NotTaken> {
         let filters = filters.iter().map(|(filter, wanted)| {
+            let rule =
+                if wants_retained { RetainForwardRule::OnEverySubscribe } else { RetainForwardRule::Never };
             SubscribeFilterInput::new(filter.as_str(), qos(*wanted))
                 .no_local(false)
                 .preserve_retain(true)
-                .retain_forward_rule(RetainForwardRule::Never)
+                .retain_forward_rule(rule)
         });
         self.0.try_subscribe_many(filters).map_err(|error| not_taken(&error))
     }

@@ -123,10 +123,11 @@ impl Sender {
         }
     }
 
-    /// Hands over one SUBSCRIBE for all filters.
-    pub(super) fn subscribe(&self, filters: &[(String, Qos)]) -> Result<(), NotTaken> {
+    /// Hands over one SUBSCRIBE for all filters, with which the broker gives what it retains, or does not; with MQTT 3.1.1 it
+    /// always does.
+    pub(super) fn subscribe(&self, filters: &[(String, Qos)], wants_retained: bool) -> Result<(), NotTaken> {
         match self {
-            Self::V5(sender) => sender.subscribe(filters),
+            Self::V5(sender) => sender.subscribe(filters, wants_retained),
             Self::V311(sender) => sender.subscribe(filters),
         }
     }

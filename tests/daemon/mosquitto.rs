@@ -14,7 +14,8 @@ use crate::{
 
 /// The rules that the project recommends, where this checkout has them, else the same in short.
 const RULES: &str = "examples/mosquitto/acl";
-const SHORT_RULES: &str = "user gateway\ntopic readwrite verkada/#\ntopic readwrite homeassistant/#\n";
+const SHORT_RULES: &str = "user gateway\ntopic readwrite verkada/#\ntopic readwrite homeassistant/#\n\
+                           user shell\ntopic readwrite verkada/#\n";
 /// What the tests themselves may do.
 const TEST_RULES: &str = "\nuser tester\ntopic readwrite #\n";
 
@@ -70,7 +71,7 @@ impl Mosquitto {
         );
         fs::write(&rules, own + TEST_RULES).unwrap();
         fs::write(&passwords, "").unwrap();
-        for user in ["gateway", "tester"] {
+        for user in ["gateway", "shell", "tester"] {
             let mut command = Command::new("mosquitto_passwd");
             assert!(command.arg("-b").arg(&passwords).args([user, "secret"]).status().unwrap().success());
         }
@@ -123,6 +124,37 @@ impl Mosquitto {
         config.set("/mqtt/password", "secret");
         config.set("/mqtt/protocol", version.word());
         config
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs mosquitto; .ci/run runs it"]
+async fn people_at_a_shell_have_a_user_of_their_own_and_the_gateways_may_not_command() {
+    for version in [Version::V5, Version::V311] {
+        let mosquitto = Mosquitto::start().await;
+        let simulator = simulate(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+        let config = mosquitto.config(&simulator, version);
+        let gateway = config.start(&["run"]);
+        ready(&gateway).await;
+        let password = config.secret_file("password", "secret");
+        let own = ["--username", "shell", "--password-file", &password];
+        for command in [
+            &["doors"][..],
+            &["scenarios"],
+            &["events"],
+            &["unlock", "Workshop"],
+            &["activate", "Lockdown Tern Yard"],
+            &["release", "Lockdown Tern Yard"],
+        ] {
+            let ended = config.run(&[command, &own[..]].concat()).await;
+            assert_eq!(ended.code(), Some(0), "{version:?} {command:?} {ended:?}");
+        }
+        let done = [Endpoint::AdminUnlock, Endpoint::Activate, Endpoint::Release];
+        assert_eq!(acts(&simulator), done, "{version:?}");
+        let ended = config.run(&["unlock", "Workshop"]).await;
+        assert_eq!(ended.code(), Some(1), "{ended:?}");
+        assert!(ended.log.contains("--username"), "{ended:?}");
+        assert_eq!(acts(&simulator), done, "{version:?}");
     }
 }
 

@@ -159,10 +159,40 @@ async fn a_check_says_what_is_well() {
     ] {
         assert!(online.out.lines().any(|said| said == line), "{line:?} is not in\n{}", online.out);
     }
-    let toggle = format!("{} (\"Server Room\") cannot be unlocked", rig.door("Server Room"));
-    assert!(online.out.contains(&toggle), "{}", online.out);
+    let cells = |begins: &str| -> Vec<&str> {
+        let line = online.out.lines().map(str::trim).find(|line| line.starts_with(begins)).unwrap();
+        line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()
+    };
+    let (workshop, server) = (rig.door("Workshop").to_string(), rig.door("Server Room").to_string());
+    assert_eq!(cells("door "), ["door", "site", "API toggle", "unlock", "id", "what to do"]);
+    assert_eq!(cells("Workshop"), ["Workshop", "Heron Mill", "on", "yes", workshop.as_str(), "-"]);
+    assert_eq!(cells("Server Room")[..5], ["Server Room", "Heron Mill", "off", "no", server.as_str()]);
+    assert!(cells("Server Room")[5].contains("Enable Door Management via API"), "{}", online.out);
+    let lockdown = rig.scenario("Lockdown Tern Yard").to_string();
+    let expected = ["Lockdown Tern Yard", "inactive", "3", "allowed", "allowed", lockdown.as_str(), "-"];
+    assert_eq!(cells("Lockdown Tern Yard"), expected);
+    assert!(!format!("{online:?}").contains("\\u{1b}"), "no colours and no progress: {online:?}");
     assert_eq!(rig.acts(), []);
     assert_eq!(rig.broker.retained("#"), [], "it leaves nothing behind");
+}
+
+#[tokio::test]
+async fn a_check_tells_which_key_forbids_what() {
+    let mut rig = Rig::start().await;
+    let (door, hidden) = (rig.door("Workshop"), rig.door("Roof Terrace"));
+    rig.config.set(&format!("/doors/settings/{door}/unlock"), false);
+    rig.config.set("/doors/exclude", vec![hidden.to_string()]);
+    rig.config.set("/commands/release", false);
+    let online = rig.config.run(&["check", "--online"]).await;
+    assert_eq!(online.code(), Some(0), "{online:?}");
+    for (begins, ends) in [
+        ("Workshop", format!("doors.settings.{door}.unlock forbids it")),
+        ("Roof Terrace", "take it out of doors.exclude to show it".to_owned()),
+        ("Lockdown Tern Yard", "commands.release forbids to end it".to_owned()),
+    ] {
+        let line = online.out.lines().map(str::trim).find(|line| line.starts_with(begins)).unwrap();
+        assert!(line.contains("  no  ") && line.ends_with(&ends), "{line}");
+    }
 }
 
 #[tokio::test]

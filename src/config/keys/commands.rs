@@ -97,6 +97,19 @@ pub(super) fn commands(section: &mut Section<'_, '_>) -> Result<Commands, Faulty
     })
 }
 
+/// Which acts need a code, without a look at it: none where the file tells of no code. systemd may hand one over to the
+/// gateway all the same.
+pub(super) fn coded(section: &mut Section<'_, '_>) -> BTreeSet<CodedAct> {
+    let keys = [PIN, TOTP].map(|secret| (secret.name, secret.file));
+    let rule = secret::path_rule();
+    let given = keys.map(|(inline, file)| {
+        let found = section.alternatives([(inline, "", &rule), (file, "", &rule)]);
+        found.iter().any(Option::is_some)
+    });
+    let code_for = section.key("code_for", "").choices(&ACTS);
+    if given.contains(&true) { code_for } else { BTreeSet::new() }
+}
+
 fn during_lockdown(section: &mut Section<'_, '_>) -> DuringLockdown {
     let words = [
         ("refuse", DuringLockdown::Refuse),

@@ -14,7 +14,8 @@ use super::{
     reader::{Faulty, Problem, Rule, Section},
     secret,
     settings::{
-        Calendars, Config, Discovery, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log, Poll,
+        Asker, Calendars, Config, Discovery, Format, HoldStart, Holds, HomeAssistant, Http, Journal, Log,
+        Poll,
     },
 };
 use crate::model::Level;
@@ -63,6 +64,14 @@ pub(super) fn config(root: &mut Section<'_, '_>) -> Result<Config, Faulty> {
         warnings: Vec::new(),
         secret_files: Vec::new(),
     })
+}
+
+/// Reads what a command at a shell needs that goes through the running gateway.
+pub(super) fn asker(root: &mut Section<'_, '_>) -> Result<Asker, Faulty> {
+    let mqtt = root.section("mqtt", "The MQTT broker and our place on it.", mqtt::mqtt);
+    let coded = root.section("commands", "What may be commanded over MQTT.", commands::coded);
+    let doors = root.section("doors", "Which doors, and settings of single doors.", filters::doors);
+    Ok(Asker { mqtt: mqtt?, coded, doors: doors.settings })
 }
 
 fn home_assistant(section: &mut Section<'_, '_>) -> HomeAssistant {
