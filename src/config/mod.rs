@@ -55,9 +55,7 @@ const APP_PATHS: [&str; 2] = ["/config/verkada2mqtt.yaml", "/data/options.json"]
 /// When none was named and none of the usual ones exists; the report names the paths.
 pub fn find(arg: Option<&Path>, env: &Environment) -> Result<PathBuf, Report> {
     let named = arg.map(Path::to_owned).or_else(|| env.get(environment::CONFIG_FILE).map(PathBuf::from));
-    let app = env.get(environment::SUPERVISOR_TOKEN).map(|_| APP_PATHS);
-    let paths = app.into_iter().flatten().chain(USUAL_PATHS);
-    let usual = || paths.map(PathBuf::from).find(|path| path.exists());
+    let usual = || places(env).map(PathBuf::from).find(|path| path.exists());
     named.or_else(usual).ok_or_else(|| {
         let cure = format!(
             "copy config.example.yaml to {}, or name a file with --config or ${}",
@@ -67,6 +65,11 @@ pub fn find(arg: Option<&Path>, env: &Environment) -> Result<PathBuf, Report> {
         let problem = format!("there is no configuration file; looked for {}", USUAL_PATHS.join(" and "));
         whole_file("verkada2mqtt", None, Problem::with_cure(problem, cure))
     })
+}
+
+/// Where to look, the first first.
+fn places(env: &Environment) -> impl Iterator<Item = &'static str> {
+    env.get(environment::SUPERVISOR_TOKEN).map(|_| APP_PATHS).into_iter().flatten().chain(USUAL_PATHS)
 }
 
 /// Loads the configuration from a file.
@@ -209,4 +212,18 @@ fn whole_file(origin: &str, line: Option<usize>, problem: Problem) -> Report {
         allowed: None,
         cure: problem.cure,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_looks_for_its_own_file_and_then_for_its_options() {
+        let usual: Vec<_> = places(&Environment::default()).collect();
+        assert_eq!(usual, ["/etc/verkada2mqtt/config.yaml", "./config.yaml"]);
+        let app: Environment = [("SUPERVISOR_TOKEN".to_owned(), "token".to_owned())].into_iter().collect();
+        let found: Vec<_> = places(&app).collect();
+        assert_eq!(found, [vec!["/config/verkada2mqtt.yaml", "/data/options.json"], usual].concat());
+    }
 }

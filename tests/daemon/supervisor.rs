@@ -207,6 +207,7 @@ async fn reads_every_answer_of_a_supervisor() {
             broker(true, "b", 8883, login("u", "p")),
         ),
         (r#"{"host":"fd0c::1","port":1,"username":"u"}"#, broker(false, "fd0c::1", 1, login("u", ""))),
+        (r#"{"host":"b","port":1,"ssl":false,"protocol":"3.1.1"}"#, broker(false, "b", 1, None)),
         (r#"{"host":"b","port":1,"username":"","password":"p"}"#, broker(false, "b", 1, None)),
         (r#"{"host":"b","port":1,"ssl":null,"username":null,"password":null}"#, broker(false, "b", 1, None)),
     ] {
