@@ -16,6 +16,8 @@
     assumed: "assumed, without evidence",
     none: "no evidence",
   };
+  // What is said of a door whose state is unknown although there is something to go by.
+  const DOUBTS = { command: "a command of ours ended without proof", event: "access events do not prove it" };
   const PROBLEMS = { held_open: "held open", forced_open: "forced open", tamper: "tamper", fire: "fire alarm" };
   const CHECKS = {
     broker: "Broker", securing: "Connection for lockdowns", allowed: "Allowed here", clock: "Clock", token: "Key",
@@ -309,7 +311,8 @@
       if (door.unavailable !== null) {
         detail.push(door.unavailable);
       } else {
-        detail.push(SOURCES[door.source] ?? door.source);
+        const doubt = door.state === "unknown" ? DOUBTS[door.source] : undefined;
+        detail.push(doubt ?? SOURCES[door.source] ?? door.source);
         if (door.at !== null) {
           detail.push(", ", stamp(door.at));
         }
