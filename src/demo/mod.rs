@@ -4,7 +4,7 @@ pub mod broker;
 
 use std::{
     io::{self, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     time::Duration,
 };
 
@@ -43,6 +43,9 @@ pub enum Error {
     /// The simulated API cannot start.
     #[error("cannot start the simulated API: {0}")]
     Simulator(io::Error),
+    /// There is no port for the status page.
+    #[error("cannot find a port for the status page: {0}")]
+    Page(io::Error),
     /// The configuration of the demo is not what the gateway takes.
     #[error("cannot configure the demo: {0}")]
     Config(config::Report),
@@ -73,8 +76,9 @@ pub async fn run(
         .map_or_else(Organisation::demo, |(doors, scenarios)| Organisation::of_size(doors, scenarios, 1));
     let simulator =
         simulator::start(simulator::Settings::new(organisation, API_KEY)).await.map_err(Error::Simulator)?;
-    let config = configuration(broker.address(), &simulator).map_err(Error::Config)?;
-    introduce(&mut io::stdout().lock(), broker.address(), &simulator).map_err(Error::Output)?;
+    let page = free_address().map_err(Error::Page)?;
+    let config = configuration(broker.address(), page, &simulator).map_err(Error::Config)?;
+    introduce(&mut io::stdout().lock(), broker.address(), page, &simulator).map_err(Error::Output)?;
     let living = tokio::spawn(people::live(simulator.handle(), 1, PACE));
     while let End::Reload { next, .. } =
         Box::pin(app::run(&config, log, State::Memory, signals, || Ok(config.clone()))).await?
@@ -87,20 +91,34 @@ pub async fn run(
     Ok(())
 }
 
+/// An address on loopback at which nobody listens, so that it can be told before the gateway starts.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+}
+
 /// The configuration goes the way of every other one, so that the demo shows what a file can do.
-fn configuration(broker: SocketAddr, simulator: &Simulator) -> Result<Config, config::Report> {
+fn configuration(
+    broker: SocketAddr,
+    page: SocketAddr,
+    simulator: &Simulator,
+) -> Result<Config, config::Report> {
     let text = format!(
         "verkada: {{ base_url: {}, api_key: {API_KEY} }}\n\
          mqtt: {{ url: \"mqtt://{broker}\" }}\n\
          commands: {{ hold: true }}\n\
-         http: {{ listen: \"127.0.0.1:0\" }}\n",
+         http: {{ listen: \"{page}\" }}\n",
         simulator.base_url()
     );
     config::parse(&text, "demo", &Environment::default())
 }
 
 /// Says where everything is, and what to try.
-fn introduce(out: &mut impl Write, broker: SocketAddr, simulator: &Simulator) -> io::Result<()> {
+fn introduce(
+    out: &mut impl Write,
+    broker: SocketAddr,
+    page: SocketAddr,
+    simulator: &Simulator,
+) -> io::Result<()> {
     let (host, port) = (broker.ip(), broker.port());
     let topics = Topics::new("verkada");
     let handle = simulator.handle();
@@ -109,6 +127,7 @@ fn introduce(out: &mut impl Write, broker: SocketAddr, simulator: &Simulator) ->
         "verkada2mqtt demo: a simulated organisation on an embedded MQTT broker. Ctrl-C ends it.\n"
     )?;
     writeln!(out, "  MQTT broker     {host}:{port}  (MQTT 5 and 3.1.1, no password, this machine only)")?;
+    writeln!(out, "  status page     http://{page}/  (in a browser on this machine)")?;
     writeln!(out, "  simulated API   {}simulator/state", simulator.base_url())?;
     for door in handle.doors().iter().take(10) {
         writeln!(out, "  door            {}  {}, {}", door.id, door.name, door.site.name)?;
@@ -119,10 +138,9 @@ fn introduce(out: &mut impl Write, broker: SocketAddr, simulator: &Simulator) ->
     writeln!(out, "\nTry:")?;
     if let Some(door) = handle.doors().first() {
         let set = topics.set(&Target::Door(door.id.clone()));
-        let heartbeat = topics.heartbeat();
         writeln!(
             out,
-            "  watch and unlock   mosquitto_sub -h {host} -p {port} -v -t 'verkada/#' -T {heartbeat}"
+            "  watch and unlock   mosquitto_sub -h {host} -p {port} -v -t 'verkada/#' -T 'verkada/bridge/+/set'"
         )?;
         writeln!(out, "                     mosquitto_pub -h {host} -p {port} -t {set} -m UNLOCK")?;
     }

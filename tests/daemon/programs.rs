@@ -321,6 +321,12 @@ async fn the_demo_does_what_it_promises() {
         "{suggestion}"
     );
 
+    let page = demo.says("status page").await;
+    let page = page.split("http://").nth(1).and_then(|rest| rest.split('/').next()).unwrap().parse().unwrap();
+    assert_eq!(get(page, "/").await.0, 200);
+    // Only its own heartbeats are written to these topics, each second.
+    assert!(demo.says("mosquitto_sub").await.contains("-T 'verkada/bridge/+/set'"));
+
     client.publish(&format!("{door}/set"), "UNLOCK").await;
     client.shows(&format!("{door}/state"), "LOCKED").await;
     let states = client.payloads(&format!("{door}/state"));
