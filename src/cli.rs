@@ -1,6 +1,7 @@
 //! The command line: what the program is asked to do, and how it ends.
 
 mod gateway;
+mod pages;
 
 use std::{
     io::{self, IsTerminal, Read, Write},
@@ -70,6 +71,10 @@ enum Command {
     Activate(gateway::Activate),
     /// End a scenario, by the running gateway, and wait for the result.
     Release(gateway::Release),
+    /// Print what a shell reads to complete commands and options.
+    Completions(pages::Completions),
+    /// Print the manual page, or write the pages of all commands into a folder.
+    Man(pages::Man),
     /// Ask the vendor for its exception calendars, or change one exception of one that calendars.allow names.
     Calendar(Calendar),
 }
@@ -234,6 +239,8 @@ pub fn main() -> ExitCode {
         Command::Unlock(unlock) => unlock.run(&environment),
         Command::Activate(activate) => activate.run(&environment),
         Command::Release(release) => release.run(&environment),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::Calendar(wanted) => run_calendar(&wanted, &environment),
     };
     result.unwrap_or_else(|failure| {

@@ -313,7 +313,9 @@ fn the_documents_tell_every_outcome_and_command() {
     for outcome in ["accepted", "done", "failed", "refused", "expired", "merged", "unknown"] {
         assert!(results.contains(&format!("**{outcome}**")), "{outcome}");
     }
-    for command in ["run", "demo", "check", "simulate", "schema", "healthcheck", "audit"] {
+    for command in
+        ["run", "demo", "check", "simulate", "schema", "healthcheck", "audit", "doors", "unlock", "man"]
+    {
         assert!(commands.contains(&format!("verkada2mqtt {command}")), "{command}");
     }
 }

@@ -15,8 +15,13 @@ use crate::{
 const CONNECTS_WITHIN: Duration = Duration::from_secs(10);
 /// ... and how long once there was trouble: long enough for the other MQTT version and a second attempt.
 const TROUBLE_WAITS: Duration = Duration::from_secs(3);
+/// Whoever tries on is told after this long that nothing was reached.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 /// A broker that gives what it retains behind a heartbeat has given all of it when it was silent for this long.
 const QUIET: Duration = Duration::from_millis(250);
+
+/// What to do where the gateway's user may not do what people at a shell do.
+const OTHER_USER: &str = "; another user is given with --username and --password-file";
 
 /// What is heard.
 #[derive(Debug)]
@@ -80,13 +85,27 @@ impl Line {
         };
         let mut quiet = self.proven.then(|| clock::now().mono + QUIET);
         let mut told = String::new();
+        let mut tell_at = match patience {
+            Patience::Short => None,
+            Patience::Until(_) => Some(clock::now().mono + TELL_AFTER),
+        };
         loop {
             if self.proven && enough(&self.house) {
                 return Ok(());
             }
             let at = quiet.map_or(until, |quiet| quiet.min(until));
-            let Ok(event) = clock::timeout_at(at, self.next()).await else {
-                return if quiet.is_some() { Ok(()) } else { Err(self.unreachable()) };
+            let wake = tell_at.map_or(at, |tell_at| tell_at.min(at));
+            let event = match clock::timeout_at(wake, self.next()).await {
+                Ok(event) => event,
+                Err(_) if wake < at => {
+                    tell_at = None;
+                    if told.is_empty() {
+                        told.clone_from(&self.trouble);
+                        tell(&told);
+                    }
+                    continue;
+                }
+                Err(_) => return if quiet.is_some() { Ok(()) } else { Err(self.unreachable()) },
             };
             let now = clock::now().mono;
             match event {
@@ -113,8 +132,7 @@ impl Line {
                 // The broker gives what it retains anew.
                 self.house = House::default();
                 self.trouble = format!(
-                    "no heartbeat comes back; the broker must let this user publish and read {}. Another user is given with \
-                     --username and --password-file",
+                    "no heartbeat comes back; the broker must let this user publish and read {}{OTHER_USER}",
                     self.topics.shell_heartbeat()
                 );
                 Heard::Nothing
@@ -127,7 +145,12 @@ impl Line {
                 self.house.hear(&self.topics, &message.topic, &message.payload);
                 Heard::Message(message)
             }
-            LinkEvent::Down(cause) | LinkEvent::Unproven(cause) => {
+            LinkEvent::Unproven(cause) => {
+                self.proven = false;
+                self.trouble = cause + OTHER_USER;
+                Heard::Trouble
+            }
+            LinkEvent::Down(cause) => {
                 self.proven = false;
                 self.trouble = cause;
                 Heard::Trouble

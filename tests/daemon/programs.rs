@@ -1,6 +1,6 @@
 //! The other commands of the program, exit codes, and what is said on the terminal.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use serde_json::Value;
 use tokio::{net::TcpListener, time::Instant};
@@ -365,5 +365,63 @@ async fn a_second_demo_takes_another_port() {
     for mut demo in demos {
         demo.signal("TERM");
         assert_eq!(demo.end_within(LIMIT).await.code(), Some(0));
+    }
+}
+
+/// The long options that a command's help lists, and the commands below it.
+async fn told_by_help(command: &[&str]) -> (Vec<String>, Vec<String>) {
+    let help = Process::run(&[command, &["--help"]].concat()).await;
+    assert_eq!(help.code(), Some(0), "{help:?}");
+    let listed = |line: &&str| line.trim_start().starts_with('-') && line.starts_with("  ");
+    let options = help.out.lines().filter(listed).flat_map(str::split_whitespace);
+    let options = options.filter(|word| word.starts_with("--")).map(str::to_owned).collect();
+    let below = help.out.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let below = below.take_while(|line| !line.is_empty()).filter(|line| !line.starts_with("    "));
+    let below = below.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+    (options, below.filter(|command| command != "help").collect())
+}
+
+#[tokio::test]
+async fn every_command_and_option_is_in_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Process::run(&["man", folder.path().to_str().unwrap()]).await;
+    assert_eq!((ended.code(), ended.out.as_str(), ended.log.as_str()), (Some(0), "", ""));
+    let mut left = vec![Vec::<String>::new()];
+    let (mut pages, mut options) = (0, 0);
+    while let Some(command) = left.pop() {
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        let (own, below) = told_by_help(&words).await;
+        let name = [&["verkada2mqtt"], &words[..]].concat().join("-");
+        let page = std::fs::read_to_string(folder.path().join(format!("{name}.1")));
+        let page = page.unwrap_or_else(|error| panic!("{name}: {error}")).replace("\\-", "-");
+        assert!(
+            own.iter().chain(&below).all(|word| page.contains(word.as_str())),
+            "{own:?} {below:?}\n{page}"
+        );
+        pages += 1;
+        options += own.len();
+        left.extend(below.into_iter().map(|word| [command.clone(), vec![word]].concat()));
+    }
+    assert!(pages > 20 && options > 80, "hardly anything was looked at: {pages} {options}");
+    let page = Process::run(&["man"]).await;
+    assert!(page.out.contains("verkada2mqtt") && page.out.contains("lockdown"), "{page:?}");
+    let nowhere = Process::run(&["man", "/nowhere"]).await;
+    assert_eq!(nowhere.code(), Some(1));
+    assert!(nowhere.log.contains("cannot write /nowhere/verkada2mqtt.1: "), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn completions_are_what_the_shell_can_read() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = Process::run(&["completions", shell]).await;
+        assert_eq!((ended.code(), ended.log.as_str()), (Some(0), ""), "{shell}");
+        assert!(ended.out.contains("healthcheck") && ended.out.contains("code-file"), "{shell}");
+        if shell == "bash" {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("completions");
+            std::fs::write(&file, ended.out).unwrap();
+            let parsed = Process::of(Command::new("bash").arg("-n").arg(&file)).end_within(LIMIT).await;
+            assert_eq!((parsed.code(), parsed.log.as_str()), (Some(0), ""));
+        }
     }
 }

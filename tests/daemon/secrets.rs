@@ -397,6 +397,10 @@ async fn run_commands(search: &mut Search, rig: &Rig) {
         &["audit", "--json"],
         &["audit", "--verify"],
         &["healthcheck"],
+        &["doors", "--json"],
+        &["scenarios", "--json"],
+        &["events", "--json"],
+        &["unlock", "Workshop"],
         &["schema", "x"],
     ] {
         search.ended(&command.join(" "), &rig.config.run(command).await);

@@ -1,6 +1,9 @@
 //! The commands for people at a shell, which go through the running gateway.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use tokio::{net::TcpListener, time::Instant};
 use verkada2mqtt::simulator::{
     fault::{Cut, Effect, ErrorBody, Fault},
     ledger::Endpoint,
@@ -304,6 +307,17 @@ async fn a_broker_that_cannot_be_reached_is_told_with_its_place() {
         assert!(ended.log.contains(&format!("cannot use the broker {nowhere}: ")), "{ended:?}");
     }
     assert_eq!(rig.acts(), []);
+}
+
+#[tokio::test]
+async fn a_lockdown_that_cannot_be_sent_is_told_within_a_second_or_so() {
+    // It takes connections and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let broker = format!("mqtt://{}", silent.local_addr().unwrap());
+    let began = Instant::now();
+    let activate = Process::start(&["activate", "x", "--broker", &broker]);
+    activate.logs("not sent yet: it does not answer").await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
 /// Nobody at a shell is a gateway: no heartbeat of theirs may be taken for one, and nothing is left behind.
