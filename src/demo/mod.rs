@@ -151,6 +151,7 @@ fn introduce(
             "  lock down          mosquitto_pub -h {host} -p {port} -t {set} -m ON   (OFF ends it)"
         )?;
     }
+    writeln!(out, "  at a shell         verkada2mqtt doors --broker mqtt://{host}:{port}")?;
     writeln!(
         out,
         "  Home Assistant     on this machine, add the MQTT integration with broker {host}, port {port}"
