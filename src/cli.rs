@@ -310,7 +310,8 @@ fn run(file: &ConfigFile, environment: &Environment, guarded: io::Result<()>) ->
     let (within, mut signals) = signals::listen_and_send()?;
     block_on(async {
         let Some(supervisor) = supervisor else {
-            return serve(config, state, log, signals, || config::load(&path, &judged)).await;
+            // Without a broker in the file there would be none: such a file is refused.
+            return serve(config, state, log, signals, || config::load(&path, environment)).await;
         };
         let offers = tokio::select! {
             offers = supervisor.follow(within) => offers,

@@ -275,7 +275,9 @@ impl Bridge {
     /// Somebody looks from now on: every row is handed out, and then what changes. Again, and all are handed out again.
     pub fn begin_picture(&mut self) {
         let scenarios = self.scenarios.iter().map(|(id, _)| id.clone()).collect();
-        self.audience = Some(Audience { scenarios, ..Audience::default() });
+        // Whoever looked already still has to hear what went away.
+        let gone = self.audience.take().map(|audience| audience.gone).unwrap_or_default();
+        self.audience = Some(Audience { gone, scenarios, ..Audience::default() });
     }
 
     /// Nobody looks any more.
@@ -406,7 +408,11 @@ impl Bridge {
             at: shown.at,
             relock_due: shown.relock_due.filter(|_| is_known),
             position: record.position().filter(|_| is_known).map(|(position, _)| position_word(position)),
-            problems: Problem::ALL.iter().filter(there).map(|problem| problem.word()).collect(),
+            problems: Problem::ALL
+                .iter()
+                .filter(|problem| is_known && there(problem))
+                .map(|problem| problem.word())
+                .collect(),
             unavailable,
         })
     }

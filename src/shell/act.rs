@@ -88,12 +88,12 @@ pub async fn run(
     let id = publish(&line, &order, &ready)?;
     let mut watch = Watch { id: &id, target: &ready.0, order: &order, accepted: false };
     let ending = tokio::select! {
-        ending = watch.wait(&mut line, out, notes) => ending?,
+        ending = watch.wait(&mut line, out, notes) => ending,
         () = stopped(signals) => None,
     };
     let ending = match ending {
         Some(ending) => ending,
-        None => watch.unanswered(out, notes)?,
+        None => watch.unanswered(out, notes),
     };
     line.close().await;
     Ok(ending)
@@ -119,14 +119,12 @@ async fn prepare(
         (true, Ok(id)) => house.scenarios.contains_key(&id),
         _ => false,
     };
-    let mut told = Ok(());
     line.look(patience, by_id, |trouble| {
-        if raises && told.is_ok() {
-            told = writeln!(notes, "not sent yet: {trouble}");
+        if raises {
+            say(notes, format_args!("not sent yet: {trouble}"));
         }
     })
     .await?;
-    told?;
     let doubt = line.house.doubt();
     if let Some(doubt) = doubt
         && !raises
@@ -139,7 +137,7 @@ async fn prepare(
         && raises
     {
         // The broker may keep it for a gateway that comes back at once.
-        writeln!(notes, "{doubt}; the command is published all the same")?;
+        say(notes, format_args!("{doubt}; the command is published all the same"));
     }
     let code = if order.code.is_none() && (order.ask_code || needs_code(asker, order.action, &target)) {
         Some(ask_code(line).await?)
@@ -176,6 +174,11 @@ async fn ask_code(line: &mut Line) -> Result<SecretString, Error> {
     Ok(code)
 }
 
+/// Tells somebody, if he is there to hear it: a command goes on without.
+fn say(to: &mut impl Write, what: std::fmt::Arguments<'_>) {
+    drop(writeln!(to, "{what}"));
+}
+
 /// The one thing that is meant.
 fn resolve(asker: &Asker, order: &Order, house: &House) -> Result<Target, Error> {
     let wanted = order.target.as_str();
@@ -191,9 +194,8 @@ fn resolve(asker: &Asker, order: &Order, house: &House) -> Result<Target, Error>
         };
         return Ok(Target::Door(pick("door", wanted, &house.doors, names, shown)?));
     }
-    // Without a list, an id is taken at its word: a lockdown does not fail for that.
-    if house.scenarios.is_empty()
-        && !order.action.opens()
+    // An id is taken at its word: a lockdown does not fail for a list that is not there, or not whole.
+    if !order.action.opens()
         && is_uuid(wanted)
         && let Ok(id) = wanted.parse()
     {
@@ -269,29 +271,29 @@ impl Watch<'_> {
         line: &mut Line,
         out: &mut impl Write,
         notes: &mut impl Write,
-    ) -> Result<Option<Ending>, Error> {
+    ) -> Option<Ending> {
         let sent = clock::now().mono;
         let limit = sent + self.order.wait;
         let mut silent = true;
         loop {
             let at = if silent { limit.min(sent + TELL_AFTER) } else { limit };
             match clock::timeout_at(at, line.next()).await {
-                Err(_) if at == limit => return Ok(None),
+                Err(_) if at == limit => return None,
                 Err(_) => {
                     silent = false;
-                    writeln!(notes, "nothing was heard from the gateway yet; waiting on")?;
+                    say(notes, format_args!("nothing was heard from the gateway yet; waiting on"));
                 }
                 Ok(Heard::Message(message)) => {
                     let Some(result) = self.result(&line.topics, &message.topic, &message.payload) else {
                         continue;
                     };
                     silent = false;
-                    if let Some(ending) = self.told(&result, out, notes)? {
-                        return Ok(Some(ending));
+                    if let Some(ending) = self.told(&result, out, notes) {
+                        return Some(ending);
                     }
                 }
                 Ok(Heard::Trouble) => {
-                    writeln!(notes, "the result may be missed: {}", line.trouble())?;
+                    say(notes, format_args!("the result may be missed: {}", line.trouble()));
                 }
                 Ok(Heard::Proven | Heard::Nothing) => {}
             }
@@ -307,15 +309,10 @@ impl Watch<'_> {
         (result.get("id")?.as_str()? == self.id).then_some(result)
     }
 
-    fn told(
-        &mut self,
-        result: &Value,
-        out: &mut impl Write,
-        notes: &mut impl Write,
-    ) -> Result<Option<Ending>, Error> {
+    fn told(&mut self, result: &Value, out: &mut impl Write, notes: &mut impl Write) -> Option<Ending> {
         let text = |member: &str| result.get(member).and_then(Value::as_str);
         if self.order.json {
-            writeln!(out, "{result}")?;
+            say(out, format_args!("{result}"));
         }
         let outcome =
             text("outcome").and_then(|word| Outcome::ALL.into_iter().find(|one| one.word() == word));
@@ -324,9 +321,9 @@ impl Watch<'_> {
             Some(Outcome::Accepted) => {
                 self.accepted = true;
                 if !self.order.json {
-                    writeln!(notes, "accepted: {message}")?;
+                    say(notes, format_args!("accepted: {message}"));
                 }
-                return Ok(None);
+                return None;
             }
             Some(Outcome::Done) => Ending::Done,
             Some(Outcome::Refused | Outcome::Expired | Outcome::Merged) => Ending::Refused,
@@ -335,20 +332,20 @@ impl Watch<'_> {
         };
         if !self.order.json {
             let word = outcome.map_or("unknown", Outcome::word);
-            writeln!(out, "{word}: {message}")?;
+            say(out, format_args!("{word}: {message}"));
             let reason = Reason::ALL.into_iter().find(|reason| text("reason") == Some(reason.word()));
             if let Some(reason) = reason {
-                writeln!(notes, "{}", cure(reason))?;
+                say(notes, format_args!("{}", cure(reason)));
             }
             if ending == Ending::Unknown {
-                writeln!(notes, "look before you try again")?;
+                say(notes, format_args!("look before you try again"));
             }
         }
-        Ok(Some(ending))
+        Some(ending)
     }
 
     /// Nobody said what became of it.
-    fn unanswered(&self, out: &mut impl Write, notes: &mut impl Write) -> Result<Ending, Error> {
+    fn unanswered(&self, out: &mut impl Write, notes: &mut impl Write) -> Ending {
         let message = if self.accepted {
             "the gateway took the command on, and its result was not heard"
         } else {
@@ -362,17 +359,19 @@ impl Watch<'_> {
                 "reason": "no_answer",
                 "message": message,
             });
-            writeln!(out, "{result}")?;
+            say(out, format_args!("{result}"));
         } else {
-            writeln!(out, "unknown: {message}; look before you try again")?;
-            writeln!(
+            say(out, format_args!("unknown: {message}; look before you try again"));
+            let topic = self.target.path() + "/set";
+            say(
                 notes,
-                "it was not sent a second time. Where nothing is ever answered, look whether this user may publish to {} \
-                 and read the results (examples/mosquitto/acl)",
-                self.target.path() + "/set"
-            )?;
+                format_args!(
+                    "it was not sent a second time. Where nothing is ever answered, look whether this user may publish to \
+                     {topic} and read the results (examples/mosquitto/acl)"
+                ),
+            );
         }
-        Ok(Ending::NoAnswer)
+        Ending::NoAnswer
     }
 }
 

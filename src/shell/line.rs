@@ -109,7 +109,9 @@ impl Line {
             };
             let now = clock::now().mono;
             match event {
-                Heard::Proven | Heard::Message(_) if self.proven => quiet = Some(now + QUIET),
+                Heard::Proven => quiet = Some(now + QUIET),
+                // What happens meanwhile is not what the broker keeps.
+                Heard::Message(message) if self.proven && message.retain => quiet = Some(now + QUIET),
                 Heard::Trouble => {
                     quiet = None;
                     if let Patience::Short = patience {
@@ -120,7 +122,7 @@ impl Line {
                         tell(&told);
                     }
                 }
-                Heard::Proven | Heard::Message(_) | Heard::Nothing => {}
+                Heard::Message(_) | Heard::Nothing => {}
             }
         }
     }
@@ -139,6 +141,7 @@ impl Line {
             }
             LinkEvent::Proven => {
                 self.proven = true;
+                "it does not answer".clone_into(&mut self.trouble);
                 Heard::Proven
             }
             LinkEvent::Message(message) | LinkEvent::Waiting(message, _) => {

@@ -111,13 +111,32 @@ fn what_comes_and_goes_meanwhile_is_told() {
     bench.take_log();
 }
 
+/// A new configuration begins the picture anew, and those who look go on looking.
+#[test]
+fn who_went_right_before_a_new_beginning_is_told() {
+    let mut bench = Bench::settled_with(settings(Style::Device), |bench| {
+        bench.doors = vec![door("d-1", "Front Door"), door("d-2", "Back Door")];
+    });
+    bench.bridge.begin_picture();
+    ids(&mut bench);
+    bench.doors.pop();
+    bench.run(secs(3_600));
+    bench.bridge.begin_picture();
+    let seen = ids(&mut bench);
+    assert!(seen.contains(&"door/d-2".to_owned()), "{seen:?}");
+    bench.take_log();
+}
+
 #[test]
 fn what_is_not_read_any_more_is_unknown_and_a_broker_that_is_away_hides_nothing() {
     let mut bench = Bench::settled();
-    bench.events.push(event("e-1", EventKind::Locked, "d-1", bench.now.utc));
+    for (id, kind) in [("e-1", EventKind::Locked), ("e-2", EventKind::HeldOpen)] {
+        bench.events.push(event(id, kind, "d-1", bench.now.utc));
+    }
     bench.run(secs(5));
     bench.bridge.begin_picture();
-    news(&mut bench);
+    let shown = news(&mut bench);
+    assert!(shown.iter().any(|row| row["door"]["problems"] == json!(["held_open"])), "{shown:?}");
     bench.link(LinkEvent::Down("cut".to_owned()));
     bench.run(secs(30));
     let states = |news: &[Value]| -> Vec<(Value, Value)> {
@@ -130,7 +149,9 @@ fn what_is_not_read_any_more_is_unknown_and_a_broker_that_is_away_hides_nothing(
     }
     bench.bridge.begin_picture();
     pass(&mut bench, secs(90), &["doors", "scenarios", "events"], &Fault::Unclear(trace()));
-    let shown = states(&news(&mut bench));
+    let rows = news(&mut bench);
+    assert!(rows.iter().all(|row| row["door"]["problems"].as_array().is_none_or(Vec::is_empty)), "{rows:?}");
+    let shown = states(&rows);
     let why = json!(format!("the Verkada API does not serve: {}", trace().text));
     assert_eq!(shown, [(json!("unknown"), why.clone()), (json!("unknown"), why)]);
     assert_eq!(bench.bridge.overview(bench.now).vendor, Some(false));

@@ -1,6 +1,6 @@
 //! The commands for people at a shell, which go through the running gateway.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::Instant};
@@ -215,6 +215,30 @@ async fn a_lockdown_is_started_and_ended() {
     assert!(!rig.world.is_active(&scenario).unwrap());
     let acts: Vec<Endpoint> = rig.acts().iter().map(|act| act.endpoint).collect();
     assert_eq!(acts, [Endpoint::Activate, Endpoint::Release]);
+}
+
+/// Nobody need hear what is said beside it, and no list need hold it: whether there is such a scenario, the gateway says.
+#[tokio::test]
+async fn nothing_but_the_broker_keeps_a_lockdown_from_being_sent() {
+    let (rig, mut gateway) = running().await;
+    let missing = "11111111-2222-4333-8444-555555555555";
+    let ended = rig.config.run(&["activate", missing]).await;
+    assert_eq!(ended.code(), Some(3), "{ended:?}");
+    assert!(ended.log.contains("unknown_target"), "{ended:?}");
+    gateway.signal("KILL");
+    gateway.end_within(LIMIT).await;
+    rig.holds("verkada/availability", "offline").await;
+    let client = rig.client().await;
+    let scenario = rig.scenario("Lockdown Tern Yard");
+    let mut full = Command::new("/bin/sh");
+    // The third descriptor keeps open what tells here when it ends.
+    full.args(["-c", r#"exec "$0" activate "$1" --wait 3s --config "$2" 3>&2 >/dev/full 2>/dev/full"#]);
+    full.arg(env!("CARGO_BIN_EXE_verkada2mqtt")).arg(scenario.as_str()).arg(rig.config.path());
+    let ended = Process::of(&mut full).end_within(LIMIT).await;
+    assert_eq!(ended.code(), Some(6), "{ended:?}");
+    let set = format!("verkada/scenario/{scenario}/set");
+    let sent = client.payloads(&set);
+    assert!(matches!(&sent[..], [one] if one.contains("activate")), "{sent:?}");
 }
 
 #[tokio::test]

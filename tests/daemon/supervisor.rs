@@ -165,6 +165,20 @@ async fn a_broker_that_is_named_goes_first() {
 }
 
 #[tokio::test]
+async fn a_file_that_names_a_broker_no_more_is_refused_while_the_gateway_runs() {
+    let (mut rig, supervisor) = (Rig::start().await, Supervisor::start().await);
+    let gateway = supervisor.start_app(&rig, "run");
+    rig.holds("verkada/availability", "online").await;
+    rig.config.unset("/mqtt/url");
+    gateway.signal("HUP");
+    gateway.logs("mqtt.url").await;
+    let client = rig.client().await;
+    let door = format!("door/{}", rig.door("Workshop"));
+    client.publish(&format!("verkada/{door}/set"), r#"{"action": "unlock", "id": "u"}"#).await;
+    assert_eq!(client.result(&door, "u").await["outcome"], "done");
+}
+
+#[tokio::test]
 async fn faulty_options_are_told_by_name_while_there_is_no_broker() {
     let (mut rig, supervisor) = (rig().await, Supervisor::start().await);
     rig.config.set("/poll/doors", "5 minutes");

@@ -293,7 +293,7 @@ impl Collector for Machine {
         gauge(out, "process_open_fds", "Open file descriptors", &one(usage.open_files))?;
         let processor = [(Labels::new(), usage.processor.as_secs_f64())];
         count(out, "process_cpu_seconds", "Processor time that was used", &processor)?;
-        let started = [(Labels::new(), usage.started)];
+        let started: Vec<_> = usage.started.map(|at| (Labels::new(), at)).into_iter().collect();
         gauge(out, "process_start_time_seconds", "When the process was started, in Unix time", &started)
     }
 }

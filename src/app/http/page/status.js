@@ -51,7 +51,9 @@
   let source = null;
   let live = false;
   let lastPulse = null;
+  // By how much the gateway's clock is ahead, as the last pulse told, and the quickest one of this stream.
   let offset = 0;
+  let quickest = null;
   let filter = "all";
   let room = ROWS_AT_ONCE;
   let sorted = null;
@@ -68,6 +70,7 @@
       }
       version = told;
       incoming = nothing();
+      quickest = null;
     });
     for (const kind of ["doors", "scenarios"]) {
       on(kind, (rows, into) => {
@@ -88,8 +91,16 @@
         incoming = null;
         sorted = null;
       }
+      const ahead = Date.parse(pulse.now) - Date.now();
+      // One that lay somewhere on its way is not the present; a new stream begins with that.
+      if (quickest !== null && ahead < quickest - LOST_AFTER) {
+        source.close();
+        open();
+        return;
+      }
+      quickest = Math.max(quickest ?? ahead, ahead);
+      offset = ahead;
       lastPulse = { date: Date.now(), running: performance.now() };
-      offset = Date.parse(pulse.now) - Date.now();
       look();
     });
     source.onerror = () => {
