@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, Environment, OfferedBroker, duration},
     demo, dump, hass, journal,
     logging::{self, LogHandle},
-    signals::{self, Signal},
+    signals::{self, Signal, stopped},
     simulator,
     supervisor::Supervisor,
 };
@@ -430,10 +430,6 @@ fn run_simulator(simulate: Simulate) -> Result<ExitCode, Failure> {
         running.stop().await;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-async fn stopped(signals: &mut mpsc::Receiver<Signal>) {
-    while signals.recv().await == Some(Signal::Reload) {}
 }
 
 fn healthcheck(file: &ConfigFile, environment: &Environment) -> Result<ExitCode, Failure> {

@@ -53,3 +53,8 @@ pub fn listen_and_send() -> io::Result<(mpsc::Sender<Signal>, mpsc::Receiver<Sig
     })?;
     Ok((within, receiver))
 }
+
+/// Waits for a stop, where there is nothing to be read again.
+pub async fn stopped(signals: &mut mpsc::Receiver<Signal>) {
+    while signals.recv().await == Some(Signal::Reload) {}
+}

@@ -24,7 +24,7 @@ use crate::{
     hass::Topics,
     model::{Action, DoorId, Outcome, Publication, Qos, Reason, ScenarioId, Target},
     rng::Rng,
-    signals::Signal,
+    signals::{Signal, stopped},
 };
 
 /// Whoever waits for a command is told after this long that nothing was heard.
@@ -97,10 +97,6 @@ pub async fn run(
     };
     line.close().await;
     Ok(ending)
-}
-
-async fn stopped(signals: &mut mpsc::Receiver<Signal>) {
-    while signals.recv().await == Some(Signal::Reload) {}
 }
 
 type Ready = (Target, Option<SecretString>);

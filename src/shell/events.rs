@@ -15,7 +15,7 @@ use crate::{
     ask::{NOTHING, one_line, table},
     config::Asker,
     model::{DoorId, Qos},
-    signals::Signal,
+    signals::{Signal, stopped},
 };
 
 /// What is wanted.
@@ -58,10 +58,6 @@ pub async fn run(
     let certain = line.house.doubt().is_none();
     line.close().await;
     Ok(certain)
-}
-
-async fn stopped(signals: &mut mpsc::Receiver<Signal>) {
-    while signals.recv().await == Some(Signal::Reload) {}
 }
 
 /// The last event of each door, the newest at the end.
